@@ -1,0 +1,263 @@
+"""The record's tables. Columns whose names end in `_sealed` hold encrypted bytes, `_digest` keyed digests.
+
+What a person said, their name and their address on a platform stand here only sealed; what has to be
+found again without the key (an account, an event) stands as a keyed digest.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    false,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime; SQLite keeps no zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a naive datetime can't be stored")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            return value.replace(tzinfo=UTC)
+        return value
+
+
+def _serial() -> Column[int]:
+    return Column("id", Integer, primary_key=True, autoincrement=True)
+
+
+def _table(name: str, *parts: Any) -> Table:
+    # AUTOINCREMENT: the number of a deleted row must never come back as another row's.
+    return Table(name, metadata, *parts, sqlite_autoincrement=any(_is_serial(part) for part in parts))
+
+
+def _is_serial(part: Any) -> bool:
+    return isinstance(part, Column) and part.primary_key and isinstance(part.type, Integer)
+
+
+users = _table(
+    "users",
+    Column("id", String(32), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("admitted_at", UtcDateTime),
+)
+
+keys = _table(
+    "keys",
+    Column("owner", String(32), primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+"""A data key per user, and per group conversation, wrapped by the master key."""
+
+identities = _table(
+    "identities",
+    _serial(),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("channel", String(32), nullable=False),
+    Column("workspace", String(64), nullable=False),
+    Column("account_digest", String(64), nullable=False),
+    Column("name_sealed", LargeBinary, nullable=False),
+    UniqueConstraint("channel", "workspace", "account_digest"),
+)
+
+conversations = _table(
+    "conversations",
+    Column("id", String(32), primary_key=True),
+    Column("channel", String(32), nullable=False),
+    Column("workspace", String(64), nullable=False),
+    Column("ref_digest", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("owner", ForeignKey("keys.owner", ondelete="CASCADE"), nullable=False, index=True),
+    Column("address_sealed", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # The lane: who works on it, fenced by a number that only grows; times are the database's own seconds.
+    Column("lease_token", Integer, nullable=False, server_default=text("0")),
+    Column("lease_holder", String(64)),
+    Column("lease_until", Float),
+    # What a prompt takes from it: turns after `window_from`, and a summary of those up to `summary_through`.
+    Column("window_from", Integer, nullable=False, server_default=text("0")),
+    Column("summary_sealed", LargeBinary),
+    Column("summary_through", Integer, nullable=False, server_default=text("0")),
+    Column("extracted_through", Integer, nullable=False, server_default=text("0")),
+    Column("told_of_resting", Boolean, nullable=False, server_default=false()),
+    UniqueConstraint("channel", "workspace", "ref_digest"),
+)
+
+turns = _table(
+    "turns",
+    _serial(),
+    Column("conversation_id", ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("reply_sealed", LargeBinary),
+    Column("account_sealed", LargeBinary),
+)
+"""`reply_sealed`: the reply once composed. `account_sealed`: JSON, what was recalled, how long it took."""
+
+inbox = _table(
+    "inbox",
+    _serial(),
+    Column("conversation_id", ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("channel", String(32), nullable=False),
+    Column("workspace", String(64), nullable=False),
+    Column("event_digest", String(64), nullable=False),
+    Column("payload_sealed", LargeBinary),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("not_before", Float, nullable=False, server_default=text("0")),
+    Column("turn_id", ForeignKey("turns.id", ondelete="SET NULL"), index=True),
+    Column("reason", String(64)),
+    UniqueConstraint("channel", "workspace", "event_digest"),
+    Index("ix_inbox_lane", "conversation_id", "state", "id"),
+    Index("ix_inbox_state", "state", "not_before"),
+)
+
+messages = _table(
+    "messages",
+    Column("id", String(32), primary_key=True),
+    Column("turn_id", ForeignKey("turns.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("conversation_id", ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("position", Integer, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("text_sealed", LargeBinary, nullable=False),
+    Column("said_at", UtcDateTime, nullable=False),
+    Column("event_digest", String(64), index=True),
+    Column("audience", String(32), nullable=False),
+    Column("remembered", Boolean, nullable=False),
+)
+"""`audience`: "private", or the group conversation whose members read it. `remembered`: is indexed."""
+
+deliveries = _table(
+    "deliveries",
+    _serial(),
+    Column("turn_id", ForeignKey("turns.id", ondelete="CASCADE"), nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("platform_id", String(128)),
+    Column("shown_sealed", LargeBinary),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("reason", String(64)),
+    UniqueConstraint("turn_id", "part"),
+)
+"""`shown_sealed`: what the web chat and the terminal show while a reply is being written."""
+
+memories = _table(
+    "memories",
+    Column("id", String(32), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("audience", String(32), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("text_sealed", LargeBinary, nullable=False),
+    Column("claim_digest", String(64), nullable=False),
+    Column("valid_from", UtcDateTime),
+    Column("valid_until", UtcDateTime),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("retired_at", UtcDateTime),
+    Column("confidence", Float, nullable=False),
+    UniqueConstraint("user_id", "audience", "claim_digest"),
+)
+
+sources = _table(
+    "sources",
+    Column("memory_id", ForeignKey("memories.id", ondelete="CASCADE"), primary_key=True),
+    Column("message_id", ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("span_start", Integer, primary_key=True),
+    Column("span_end", Integer, nullable=False),
+)
+"""Which characters of which message a memory rests on."""
+
+index_changes = _table(
+    "index_changes",
+    Column("entry_id", String(33), primary_key=True),
+    Column("user_id", String(32), nullable=False, index=True),
+    Column("stamp", String(32), nullable=False),
+)
+"""What Chroma has yet to hear of: the entry is put there if it still stands in the record, else removed."""
+
+jobs = _table(
+    "jobs",
+    _serial(),
+    Column("kind", String(16), nullable=False),
+    Column("conversation_id", ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("not_before", Float, nullable=False),
+    Column("lease_until", Float),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("reason", String(64)),
+    Index(
+        "uq_jobs_waiting",
+        "kind",
+        "conversation_id",
+        unique=True,
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index("ix_jobs_state", "state", "not_before"),
+)
+
+spendings = _table(
+    "spendings",
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("tokens", BigInteger, nullable=False),
+    Column("level", Integer, nullable=False, server_default=text("0")),
+    Column("told", Integer, nullable=False, server_default=text("0")),
+)
+"""A person's tokens of a day (UTC): spent, or set aside for a call. `level`, `told`: how far the budget
+was used, and how far the person knows, in percent."""
+
+day_totals = _table(
+    "day_totals",
+    Column("day", Date, primary_key=True),
+    Column("tokens", BigInteger, nullable=False),
+)
+"""Everybody's tokens of a day, with those of nobody in particular."""
+
+sign_ins = _table(
+    "sign_ins",
+    Column("token_digest", String(64), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+"""The web chat's one-time links (kind "link", deleted by use) and its sessions (kind "session")."""
