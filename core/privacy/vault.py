@@ -1,0 +1,94 @@
+"""Sealing what people say, each person's under a key of their own."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.errors import ConfigurationError, Undecryptable
+from core.privacy.keys import KEY_BYTES, MasterKey, seal, unseal
+from core.storage.schema import keys
+
+CACHED_KEYS = 10_000
+
+
+class Vault:
+    """Seals and opens texts for an owner: a user, or a group conversation for what is nobody's alone.
+
+    `context` names the column, so that a sealed value can't be moved into another one.
+    """
+
+    def __init__(self, master: MasterKey) -> None:
+        self._master = master
+        self._keys: dict[str, bytes] = {}
+
+    async def check(self, connection: AsyncConnection) -> None:
+        """Makes sure that our master key is the one that this record's keys were wrapped with.
+
+        Raises:
+            ConfigurationError: it is another one.
+        """
+        row = (await connection.execute(select(keys).limit(1))).one_or_none()
+        try:
+            if row is not None:
+                self._master.unwrap(row.owner, row.wrapped)
+        except Undecryptable:
+            raise ConfigurationError(
+                "MNEME_MASTER_KEY, or master.key in the data directory, isn't the key that this database "
+                "was sealed with: put the right one back."
+            ) from None
+
+    async def create(self, connection: AsyncConnection, owner: str) -> None:
+        """Makes the owner's data key. It counts from the commit of the connection's transaction."""
+        wrapped = self._master.wrap(owner, os.urandom(KEY_BYTES))
+        await connection.execute(insert(keys).values(owner=owner, wrapped=wrapped))
+
+    async def destroy(self, connection: AsyncConnection, owner: str) -> None:
+        """Deletes the owner's key: whatever was sealed with it is gone for good."""
+        await connection.execute(delete(keys).where(keys.c.owner == owner))
+        self._keys.pop(owner, None)
+
+    async def box(self, connection: AsyncConnection, owner: str) -> "Box":
+        """The owner's key, ready for use.
+
+        Raises:
+            Undecryptable: the owner was forgotten, or the master key is another one.
+        """
+        wrapped = await connection.scalar(select(keys.c.wrapped).where(keys.c.owner == owner))
+        if wrapped is None:
+            self._keys.pop(owner, None)
+            raise Undecryptable("there is no key for this owner")
+        if owner not in self._keys:
+            if len(self._keys) >= CACHED_KEYS:
+                self._keys.clear()
+            self._keys[owner] = self._master.unwrap(owner, wrapped)
+        return Box(self._keys[owner])
+
+
+class Box:
+    """One owner's key at work."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def seal(self, text: str, context: str) -> bytes:
+        return seal(self._key, text.encode(), context)
+
+    def open(self, sealed: bytes, context: str) -> str:
+        return unseal(self._key, sealed, context).decode()
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes that only this owner's key gives for the purpose, gone when the key is."""
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=b"mneme:" + purpose.encode()).derive(self._key)
+
+    def seal_json(self, value: Mapping[str, Any], context: str) -> bytes:
+        return self.seal(json.dumps(value, ensure_ascii=False), context)
+
+    def open_json(self, sealed: bytes, context: str) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.open(sealed, context))
+        return value
