@@ -1,0 +1,174 @@
+"""Forgetting and mending: what a person takes back leaves the memory, its source and the window."""
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.delivery.inbox import UNANSWERED_STATES, InboxState
+from core.memory.changes import hold_memory, memory_entry, message_entry, queue_change
+from core.memory.summary import Summaries
+from core.memory.transcript import TEXT, Transcript, is_statement
+from core.memory.write_gate import find_quote
+from core.privacy.vault import Vault
+from core.storage.database import Database
+from core.storage.schema import deliveries, inbox, memories, messages, sources, turns
+
+FORGOTTEN = "[forgotten]"
+
+
+class Forgetting:
+    """Takes back one memory, one message, or all of a user's. The index follows by its queue of changes."""
+
+    def __init__(
+        self, database: Database, vault: Vault, transcript: Transcript, summaries: Summaries
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._transcript = transcript
+        self._summaries = summaries
+
+    async def memory(self, user_id: str, memory_id: str) -> bool:
+        """Forgets a memory and strikes the words that it rests on out of their messages.
+
+        Other memories that rest on the same words go too: nothing is remembered without a source.
+        Returns False when the user has no such memory.
+        """
+        async with self._database.write() as connection:
+            await hold_memory(connection, user_id)
+            cited = (
+                await connection.execute(
+                    select(sources)
+                    .join(memories)
+                    .where(memories.c.id == memory_id, memories.c.user_id == user_id)
+                )
+            ).all()
+            if not cited:
+                return False
+            for source in cited:
+                await self._strike(connection, user_id, source.message_id, source.span_start, source.span_end)
+            await self._drop(connection, user_id, memory_id)
+        return True
+
+    async def message(self, user_id: str, message_id: str) -> bool:
+        """Forgets a message whole. Returns False when the user has no such message."""
+        async with self._database.write() as connection:
+            await hold_memory(connection, user_id)
+            if message_id not in await self._transcript.of_user(connection, user_id, [message_id]):
+                return False
+            await self._strike_out(connection, user_id, message_id, FORGOTTEN)
+        return True
+
+    async def everything(self, user_id: str) -> int:
+        """Forgets all the user's memories and messages; returns how many memories that were."""
+        async with self._database.write() as connection:
+            await hold_memory(connection, user_id)
+            held = list(await connection.scalars(select(memories.c.id).where(memories.c.user_id == user_id)))
+            said = list(await connection.scalars(select(messages.c.id).where(messages.c.user_id == user_id)))
+            await self._drop_copies(connection, user_id)
+            # What couldn't be answered never came into the transcript.
+            dead = (inbox.c.user_id == user_id) & (inbox.c.state.in_(UNANSWERED_STATES))
+            await connection.execute(update(inbox).where(dead).values(payload_sealed=None))
+            await connection.execute(delete(memories).where(memories.c.user_id == user_id))
+            await connection.execute(delete(messages).where(messages.c.user_id == user_id))
+            for entry in [*map(memory_entry, held), *map(message_entry, said)]:
+                await queue_change(connection, user_id, entry)
+        return len(held)
+
+    async def revise(self, connection: AsyncConnection, user_id: str, event_digest: str, text: str) -> bool:
+        """Gives a message that was edited its new text; memories whose words it lost are dropped.
+
+        Returns False when the user has no such message.
+        """
+        await hold_memory(connection, user_id)
+        message_id = await connection.scalar(
+            select(messages.c.id).where(
+                messages.c.user_id == user_id,
+                messages.c.role == "user",
+                messages.c.event_digest == event_digest,
+            )
+        )
+        if message_id is None:
+            return False
+        await self._rewrite(connection, user_id, message_id, text)
+        return True
+
+    async def _strike(
+        self, connection: AsyncConnection, user_id: str, message_id: str, start: int, end: int
+    ) -> None:
+        lines = await self._transcript.of_user(connection, user_id, [message_id])
+        if message_id in lines:
+            text = lines[message_id].text
+            struck = text[:start] + FORGOTTEN + text[end:]
+            if find_quote(text[start:end], struck) is not None:
+                struck = FORGOTTEN  # the same words stand there again
+            await self._strike_out(connection, user_id, message_id, struck)
+
+    async def _strike_out(
+        self, connection: AsyncConnection, user_id: str, message_id: str, text: str
+    ) -> None:
+        await self._rewrite(connection, user_id, message_id, text)
+        await self._drop_copies(connection, user_id)
+
+    async def _rewrite(self, connection: AsyncConnection, user_id: str, message_id: str, text: str) -> None:
+        """Replaces a message's text, and lets what rests on it follow."""
+        old = (await self._transcript.of_user(connection, user_id, [message_id]))[message_id].text
+        cited = (await connection.execute(select(sources).where(sources.c.message_id == message_id))).all()
+        for source in cited:
+            span = find_quote(old[source.span_start : source.span_end], text)
+            here = (sources.c.memory_id == source.memory_id) & (sources.c.message_id == message_id)
+            if span is None:
+                await connection.execute(delete(sources).where(here))
+                await self._drop_if_unsupported(connection, user_id, source.memory_id)
+            else:
+                await connection.execute(
+                    update(sources).where(here).values(span_start=span[0], span_end=span[1])
+                )
+        box = await self._vault.box(connection, user_id)
+        await connection.execute(
+            update(messages)
+            .where(messages.c.id == message_id)
+            .values(
+                text_sealed=box.seal(text, TEXT),
+                remembered=is_statement(text.replace(FORGOTTEN, "")),
+            )
+        )
+        await queue_change(connection, user_id, message_entry(message_id))
+
+    async def _drop_if_unsupported(self, connection: AsyncConnection, user_id: str, memory_id: str) -> None:
+        left = await connection.scalar(select(func.count()).where(sources.c.memory_id == memory_id))
+        if not left:
+            await self._drop(connection, user_id, memory_id)
+
+    async def _drop(self, connection: AsyncConnection, user_id: str, memory_id: str) -> None:
+        await connection.execute(
+            delete(memories).where(memories.c.id == memory_id, memories.c.user_id == user_id)
+        )
+        await queue_change(connection, user_id, memory_entry(memory_id))
+
+    async def _drop_copies(self, connection: AsyncConnection, user_id: str) -> None:
+        """Removes what repeats a person's words: replies, and what was recalled for them.
+
+        A reply may repeat in one conversation what was said in another, or by another member of a group,
+        so all of the person's conversations begin afresh, and nothing of their replies is kept.
+        """
+        talked = select(turns.c.conversation_id).where(turns.c.user_id == user_id)
+        newest = (
+            select(turns.c.conversation_id, func.max(turns.c.id).label("turn_id"))
+            .where(turns.c.conversation_id.in_(talked))
+            .group_by(turns.c.conversation_id)
+            .order_by(turns.c.conversation_id)
+        )
+        # Conversations before turns, as whoever ends a turn takes them: or the two wait for each other.
+        for row in (await connection.execute(newest)).all():
+            await self._summaries.start_afresh(connection, row.conversation_id, row.turn_id)
+        touched = select(turns.c.id).where(turns.c.conversation_id.in_(talked))
+        await connection.execute(
+            update(turns).where(turns.c.id.in_(touched)).values(reply_sealed=None, account_sealed=None)
+        )
+        await connection.execute(
+            update(deliveries).where(deliveries.c.turn_id.in_(touched)).values(shown_sealed=None)
+        )
+        await connection.execute(
+            delete(messages).where(messages.c.turn_id.in_(touched), messages.c.role == "assistant")
+        )
+        again = (inbox.c.user_id == user_id) & (inbox.c.state == InboxState.UNKNOWN)
+        await connection.execute(update(inbox).where(again).values(payload_sealed=None))

@@ -1,0 +1,223 @@
+"""Bringing the index up to date with the record, and asking it, behind each user's secret rotation."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Row, and_, delete, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.errors import ModelError, Undecryptable
+from core.llm.embedder import Embedder
+from core.memory.changes import MEMORY, MESSAGE, memory_entry, message_entry, queue_change, queue_changes
+from core.memory.claims import Memories
+from core.memory.transcript import Transcript
+from core.privacy.keys import MasterKey
+from core.privacy.rotation import Rotation
+from core.privacy.vault import Vault
+from core.storage.bell import Bell
+from core.storage.database import Database
+from core.storage.index import Entry, MemoryIndex, Neighbour
+from core.storage.schema import index_changes, memories, messages
+
+BATCH = 64
+FEW = 4
+"""So much is embedded at once after a reply: what a person says in one go, but not what somebody floods."""
+CACHED_ROTATIONS = 2_000
+
+log = structlog.get_logger()
+
+
+def memory_topic(user_id: str) -> str:
+    """What the bell rings when a user's memory has changed."""
+    return f"memory:{user_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an entry of the index stands for."""
+
+    text: str
+    audience: str
+
+
+class Indexer:
+    """The only way to the index. Raises `IndexUnavailable` or `ModelUnavailable`; what waits stays."""
+
+    def __init__(
+        self,
+        database: Database,
+        index: MemoryIndex,
+        embedder: Embedder,
+        vault: Vault,
+        master: MasterKey,
+        transcript: Transcript,
+        memories: Memories,
+        bell: Bell,
+    ) -> None:
+        self._database = database
+        self._index = index
+        self._embedder = embedder
+        self._vault = vault
+        self._master = master
+        self._transcript = transcript
+        self._memories = memories
+        self._bell = bell
+        self._rotations: OrderedDict[bytes, Rotation] = OrderedDict()
+        self._checked = False
+
+    async def check(self) -> None:
+        """Makes sure that our embedding model made the index; has a new index filled from the record.
+
+        Raises:
+            IndexMismatch: another one made it.
+        """
+        self._checked = False
+        if await self._index.check():
+            await self.queue_all()
+        self._checked = True
+
+    async def near(self, user_id: str, text: str, *, limit: int, audience: str | None) -> list[Neighbour]:
+        """The user's entries nearest in meaning to the text, best first."""
+        await self._check_once()
+        vector = await self._embedder.embed_query(text)
+        async with self._database.read() as connection:
+            rotation = await self._rotation(connection, user_id)
+        return await self._index.near(
+            self._pseudonym(user_id), rotation.apply(vector), limit=limit, audience=audience
+        )
+
+    async def flush(self, user_id: str | None = None) -> int:
+        """Tells the index what it has yet to hear, of one user or of all; returns how many changes."""
+        await self._check_once()
+        if user_id is not None:
+            return await self._flush_one(user_id)
+        async with self._database.read() as connection:
+            owners = (await connection.scalars(select(index_changes.c.user_id).distinct())).all()
+        told = 0
+        refused: ModelError | None = None
+        for owner in owners:
+            try:
+                told += await self._flush_one(owner)
+            except ModelError as error:
+                refused = error  # it is about this one's texts: others needn't wait behind them
+        if refused is not None:
+            raise refused
+        return told
+
+    async def flush_few(self, user_id: str) -> None:
+        """Tells the index of the user's newest changes, as far as that is quick; a worker does the rest."""
+        await self._check_once()
+        await self._flush_batch(user_id, FEW)
+
+    async def _flush_one(self, user_id: str) -> int:
+        told = 0
+        more = True
+        while more:
+            batch, changed = await self._flush_batch(user_id, BATCH)
+            told += batch
+            more = changed or batch == BATCH
+        return told
+
+    async def _flush_batch(self, user_id: str, most: int) -> tuple[int, bool]:
+        """How many changes were told, the newest first; whether one of them changed again meanwhile."""
+        newest = select(index_changes).where(index_changes.c.user_id == user_id)
+        async with self._database.read() as connection:
+            changes = (
+                await connection.execute(newest.order_by(index_changes.c.entry_id.desc()).limit(most))
+            ).all()
+            texts = await self._texts(connection, user_id, [change.entry_id for change in changes])
+            rotation = await self._rotation(connection, user_id) if texts else None
+        if not changes:
+            return 0, False
+        changed = await self._tell(user_id, changes, texts, rotation)
+        await self._bell.ring(memory_topic(user_id))
+        return len(changes), changed
+
+    async def rebuild(self) -> int:
+        """Empties the index and fills it from the record; returns how many entries it holds then."""
+        await self._index.clear()
+        self._checked = True
+        await self.queue_all()
+        return await self.flush()
+
+    async def behind(self) -> int:
+        """How many changes the index has yet to hear of."""
+        async with self._database.read() as connection:
+            return (await connection.scalar(select(func.count()).select_from(index_changes))) or 0
+
+    async def queue_all(self) -> None:
+        """Has everything that is remembered put into the index again."""
+        async with self._database.write() as connection:
+            await queue_changes(
+                connection, select(messages.c.user_id, MESSAGE + messages.c.id).where(messages.c.remembered)
+            )
+            await queue_changes(
+                connection,
+                select(memories.c.user_id, MEMORY + memories.c.id).where(memories.c.retired_at.is_(None)),
+            )
+
+    async def _check_once(self) -> None:
+        if not self._checked:
+            await self.check()
+
+    async def _tell(
+        self,
+        user_id: str,
+        changes: Sequence[Row[tuple[str, str, str]]],
+        texts: Mapping[str, "_Told"],
+        rotation: Rotation | None,
+    ) -> bool:
+        """Puts the texts into the index, and removes what has none; whether one changed meanwhile."""
+        pseudonym = self._pseudonym(user_id)
+        if rotation is not None:
+            vectors = rotation.apply(await self._embedder.embed_passages([t.text for t in texts.values()]))
+            entries = [
+                Entry(id, vector, told.audience)
+                for (id, told), vector in zip(texts.items(), vectors, strict=True)
+            ]
+            await self._index.put(pseudonym, entries)
+        await self._index.remove(pseudonym, [c.entry_id for c in changes if c.entry_id not in texts])
+        async with self._database.write() as connection:
+            now = await self._texts(connection, user_id, list(texts))
+            changed = [id for id in texts if now.get(id) != texts[id]]
+            for id in changed:
+                # Changed while it was embedded: another process may have told the index already.
+                await queue_change(connection, user_id, id)
+            await connection.execute(
+                delete(index_changes).where(
+                    or_(
+                        *(
+                            and_(index_changes.c.entry_id == c.entry_id, index_changes.c.stamp == c.stamp)
+                            for c in changes
+                        )
+                    )
+                )
+            )
+        return bool(changed)
+
+    async def _texts(
+        self, connection: AsyncConnection, user_id: str, entry_ids: Sequence[str]
+    ) -> dict[str, "_Told"]:
+        """Those of the entries that stand in the record, by id; none of a user whose key is destroyed."""
+        of = {kind: [e[1:] for e in entry_ids if e[0] == kind] for kind in (MESSAGE, MEMORY)}
+        try:
+            lines = await self._transcript.of_user(connection, user_id, of[MESSAGE], remembered=True)
+            claims = await self._memories.of_user(connection, user_id, ids=of[MEMORY])
+        except Undecryptable:
+            return {}
+        said = {message_entry(line.id): _Told(line.text, line.audience) for line in lines.values()}
+        return said | {memory_entry(claim.id): _Told(claim.text, claim.audience) for claim in claims}
+
+    async def _rotation(self, connection: AsyncConnection, user_id: str) -> Rotation:
+        key = (await self._vault.box(connection, user_id)).derive("rotation")
+        if key not in self._rotations:
+            if len(self._rotations) >= CACHED_ROTATIONS:
+                self._rotations.popitem(last=False)
+            self._rotations[key] = Rotation.from_key(key, await self._embedder.dimensions())
+        return self._rotations[key]
+
+    def _pseudonym(self, user_id: str) -> str:
+        """What the index calls the user."""
+        return self._master.digest("index user", user_id)[:32]

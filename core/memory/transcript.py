@@ -1,0 +1,213 @@
+"""The transcript: what was said, by whom, to be read again by prompts and by the memory's jobs."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, exists, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.clock import Clock
+from core.delivery.turns import Turn
+from core.memory.changes import message_entry, queue_change
+from core.privacy.vault import Vault
+from core.storage.database import new_id
+from core.storage.schema import conversations, messages, sources
+
+TEXT = "messages.text"
+
+_SENTENCE = re.compile(r"([^.!?…。！？؟\n]+)([.!?…。！？؟]*)")
+_QUESTION = re.compile("[?？؟]")
+_CLAUSE = re.compile(r"[^,;:–—،、，]+")
+_WORD = re.compile(r"[^\W_]+")
+ASIDE_WORDS = 3
+"""A clause before a question that has so many says something: "I'm allergic to nuts, what can I eat?" """
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One message of the transcript; `role` is "user" or "assistant"."""
+
+    id: str
+    turn_id: int
+    user_id: str
+    role: str
+    text: str
+    said_at: datetime
+    audience: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a user said and no memory cites. `read`: it was searched for memories, so none will come of it."""
+
+    line: Line
+    read: bool
+
+
+def is_statement(text: str) -> bool:
+    """Whether a sentence of the text says something, rather than only asking or commanding."""
+    return not text.startswith("/") and any(
+        _WORD.search(sentence[1]) and not _QUESTION.search(sentence[2])
+        for sentence in _SENTENCE.finditer(text)
+    )
+
+
+def said_from(text: str, start: int) -> bool:
+    """Whether what begins at this place of the text is said, rather than asked or commanded."""
+    sentence = next((s for s in _SENTENCE.finditer(text) if s.start() <= start < s.end()), None)
+    if sentence is None or text.startswith("/"):
+        return False
+    if not _QUESTION.search(sentence[2]):
+        return True
+    asides = list(_CLAUSE.finditer(text, sentence.start(), sentence.end()))[:-1]
+    words = [list(_WORD.finditer(text, aside.start(), aside.end())) for aside in asides]
+    return any(len(found) >= ASIDE_WORDS and found[0].start() == start for found in words)
+
+
+class Transcript:
+    """Reads and writes messages. All calls take part in the caller's transaction."""
+
+    def __init__(self, vault: Vault, clock: Clock) -> None:
+        self._vault = vault
+        self._clock = clock
+
+    async def record(self, connection: AsyncConnection, turn: Turn, reply: str | None) -> None:
+        """Writes down a turn's messages and its reply, if there is one; statements are queued for the index.
+
+        What was written down before, when the reply's fate was unknown, stays as it is.
+        """
+        box = await self._vault.box(connection, turn.user_id)
+        known, is_answered = await self._written_down(connection, turn)
+        rows: list[dict[str, Any]] = [
+            # A message first seen as an edit stands for the one it replaces, so that later edits find it.
+            {"role": "user", "text": m.text, "said_at": m.sent_at, "event_digest": m.edits or m.event_digest}
+            for m in turn.messages
+            if m.text
+        ]
+        if reply is not None and not is_answered:
+            said = {"role": "assistant", "text": reply, "said_at": self._clock.now(), "event_digest": None}
+            rows.append(said)
+        for position, row in enumerate(rows):
+            if row["event_digest"] in known:
+                continue
+            text = row.pop("text")
+            row_id = new_id()
+            remembered = row["role"] == "user" and is_statement(text)
+            await connection.execute(
+                insert(messages).values(
+                    **row,
+                    id=row_id,
+                    turn_id=turn.id,
+                    conversation_id=turn.conversation.id,
+                    user_id=turn.user_id,
+                    position=position,
+                    text_sealed=box.seal(text, TEXT),
+                    audience=turn.conversation.audience,
+                    remembered=remembered,
+                )
+            )
+            if remembered:
+                await queue_change(connection, turn.user_id, message_entry(row_id))
+
+    async def _written_down(self, connection: AsyncConnection, turn: Turn) -> tuple[set[str | None], bool]:
+        """Which of the turn's messages, by event, stand here already, and whether a reply to them does."""
+        mine = and_(
+            messages.c.user_id == turn.user_id,
+            messages.c.event_digest.in_([m.edits or m.event_digest for m in turn.messages]),
+        )
+        found = (
+            await connection.execute(select(messages.c.event_digest, messages.c.turn_id).where(mine))
+        ).all()
+        reply = exists().where(
+            messages.c.turn_id.in_([row.turn_id for row in found]), messages.c.role == "assistant"
+        )
+        return {row.event_digest for row in found}, bool(found and await connection.scalar(select(reply)))
+
+    async def of_conversation(
+        self,
+        connection: AsyncConnection,
+        conversation_id: str,
+        *,
+        after_turn: int,
+        limit: int,
+        newest: bool = True,
+    ) -> list[Line]:
+        """The newest (or oldest) `limit` messages of a conversation after a turn, oldest first."""
+        order = (messages.c.turn_id, messages.c.position)
+        wanted = (
+            select(messages)
+            .where(messages.c.conversation_id == conversation_id, messages.c.turn_id > after_turn)
+            .order_by(*(column.desc() if newest else column for column in order))
+            .limit(limit)
+        )
+        lines = await self._lines(connection, wanted)
+        return list(reversed(lines)) if newest else list(lines)
+
+    async def since_fresh_start(
+        self, connection: AsyncConnection, conversation_id: str, *, limit: int
+    ) -> list[Line]:
+        """The newest messages since the conversation was last begun afresh, folded ones too; oldest first."""
+        begun: int | None = await connection.scalar(
+            select(conversations.c.window_from).where(conversations.c.id == conversation_id)
+        )
+        return await self.of_conversation(connection, conversation_id, after_turn=begun or 0, limit=limit)
+
+    async def statements_without_memory(
+        self, connection: AsyncConnection, user_id: str, *, limit: int, audience: str | None = None
+    ) -> list[Statement]:
+        """The newest remembered messages that no memory cites, newest first; if asked, of one audience."""
+        read_through = (
+            select(messages.c.id, messages.c.turn_id <= conversations.c.extracted_through)
+            .join(conversations, messages.c.conversation_id == conversations.c.id)
+            .where(
+                messages.c.user_id == user_id,
+                messages.c.remembered,
+                ~exists().where(sources.c.message_id == messages.c.id),
+            )
+            .order_by(messages.c.id.desc())
+            .limit(limit)
+        )
+        if audience is not None:
+            read_through = read_through.where(messages.c.audience == audience)
+        found = [(id, bool(read)) for id, read in (await connection.execute(read_through)).all()]
+        lines = await self.of_user(connection, user_id, [id for id, _ in found])
+        return [Statement(lines[id], read) for id, read in found if id in lines]
+
+    async def count(self, connection: AsyncConnection, conversation_id: str, *, after_turn: int) -> int:
+        """How many messages a conversation has after a turn."""
+        counted: int | None = await connection.scalar(
+            select(func.count())
+            .select_from(messages)
+            .where(messages.c.conversation_id == conversation_id, messages.c.turn_id > after_turn)
+        )
+        return counted or 0
+
+    async def of_user(
+        self, connection: AsyncConnection, user_id: str, ids: Collection[str], *, remembered: bool = False
+    ) -> dict[str, Line]:
+        """Those of the messages that are this user's own, by id; if asked, only what is `remembered`."""
+        if not ids:
+            return {}
+        mine = select(messages).where(messages.c.user_id == user_id, messages.c.id.in_(ids))
+        if remembered:
+            mine = mine.where(messages.c.remembered)
+        return {line.id: line for line in await self._lines(connection, mine)}
+
+    async def _lines(self, connection: AsyncConnection, query: Select[Any]) -> Sequence[Line]:
+        rows = (await connection.execute(query)).all()
+        boxes = {user_id: await self._vault.box(connection, user_id) for user_id in {r.user_id for r in rows}}
+        return [
+            Line(
+                id=row.id,
+                turn_id=row.turn_id,
+                user_id=row.user_id,
+                role=row.role,
+                text=boxes[row.user_id].open(row.text_sealed, TEXT),
+                said_at=row.said_at,
+                audience=row.audience,
+            )
+            for row in rows
+        ]
