@@ -1,0 +1,281 @@
+"""Answering a turn: a command is run; anything else costs one lookup and one call to the model (P5)."""
+
+import asyncio
+from contextlib import aclosing, suppress
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.clock import Clock
+from core.delivery.conversations import Conversations
+from core.delivery.outbox import Outbox
+from core.delivery.reply_writer import ReplyWriter
+from core.delivery.screen import ACCOUNT, Screen
+from core.delivery.turns import Turn, Turns, TurnState
+from core.errors import (
+    BudgetExhausted,
+    DeliveryError,
+    DeliveryUnknown,
+    MnemeError,
+    ModelError,
+    ModelRefused,
+    ModelUnavailable,
+)
+from core.llm.budget import Budget, Level
+from core.llm.model import LanguageModel
+from core.memory.forgetting import Forgetting
+from core.memory.indexing import Indexer
+from core.memory.jobs import JobQueue
+from core.memory.summary import Summaries
+from core.memory.transcript import Transcript
+from core.privacy.vault import Vault
+from core.reply.commands import Commands, is_command
+from core.reply.context import Context, Course
+from core.reply.metrics import LANE_WAIT_SECONDS, MESSAGES, REPLY_SECONDS
+from core.storage.database import Database
+from core.users.people import People, User
+
+RESTING = "_My memory is resting at the moment, so I answered without it._"
+BUDGET_NEWS = {
+    Level.NEARLY: "_I have nearly used up what I may spend today. At midnight UTC I have a new day's worth._",
+    Level.WHOLLY: "_I have used up what I may spend today. Until midnight UTC a simpler model helps me out._",
+}
+NO_BUDGET = (
+    "I have used up what I may spend today, so I can't answer this now. I go on at midnight UTC, in {wait}. "
+    "Commands such as `/memory` still work."
+)
+NO_MODEL = "I can't reach my language model right now. Please write to me again in a little while."
+BROKEN_MODEL = "My language model doesn't accept what I send it. Whoever runs me finds the reason in my log."
+UNSURE = "I can't tell whether my answer to this reached you. If it is missing or cut off, please ask again."
+BROKEN = "Something went wrong on my side, and I couldn't answer this. Please try again."
+
+log = structlog.get_logger()
+
+
+class Answerer:
+    """Makes and delivers replies; the lanes' handler."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        vault: Vault,
+        people: People,
+        turns: Turns,
+        outbox: Outbox,
+        screen: Screen,
+        context: Context,
+        conversations: Conversations,
+        transcript: Transcript,
+        summaries: Summaries,
+        forgetting: Forgetting,
+        indexer: Indexer,
+        jobs: JobQueue,
+        commands: Commands,
+        model: LanguageModel,
+        budget: Budget,
+        clock: Clock,
+        reply_tokens: int,
+        fold_messages: int,
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._people = people
+        self._turns = turns
+        self._outbox = outbox
+        self._screen = screen
+        self._context = context
+        self._conversations = conversations
+        self._transcript = transcript
+        self._summaries = summaries
+        self._forgetting = forgetting
+        self._indexer = indexer
+        self._jobs = jobs
+        self._commands = commands
+        self._model = model
+        self._budget = budget
+        self._clock = clock
+        self._reply_tokens = reply_tokens
+        self._fold_messages = fold_messages
+
+    async def answer(self, turn: Turn) -> None:
+        """Answers the turn and commits it: transcript, outbox, index queue and jobs in one transaction."""
+        if turn.messages[0].edits is not None and await self._revise(turn):
+            return
+        began = self._clock.monotonic()
+        course = Course(self._clock)
+        for message in turn.messages:
+            LANE_WAIT_SECONDS.observe(max(0.0, (self._clock.now() - message.received_at).total_seconds()))
+        writer = await ReplyWriter.begin(self._outbox, turn)
+        user = await self._user(turn)
+        is_spoken = self._is_spoken(turn, user)
+        text = await self._turns.composed(turn)
+        if text is None and is_spoken:
+            text = await self._compose(turn, writer, course)
+        elif text is None:
+            text = await self._say_without_model(turn, user)
+        delivering = self._clock.monotonic()
+        await writer.finish(text)
+        course.measure("deliver", delivering)
+        course.measure("total", began)
+        await self._commit(turn, text if is_spoken else None, course)
+        REPLY_SECONDS.labels(turn.conversation.channel).observe(self._clock.monotonic() - began)
+        await self._ended(turn, "answered")
+        await self._index(turn, wholly=not is_spoken)  # a command may have forgotten much
+
+    async def give_up(self, turn: Turn, error: Exception) -> None:
+        """Ends the turn as dead, and says so in one honest line; as unknown, where its reply may stand."""
+        with suppress(DeliveryError):
+            await self._tell(turn, error)
+        user, composed = await self._user(turn), await self._turns.composed(turn)
+        async with self._database.write() as connection:
+            is_unknown = await self._outbox.close(connection, turn)
+            state = TurnState.UNKNOWN if is_unknown else TurnState.DEAD
+            await self._turns.finish(connection, turn, state, None, type(error).__name__)
+            if is_unknown and self._is_spoken(turn, user):
+                await self._keep(connection, turn, composed)
+        log.warning("turn_given_up", turn=turn.id, state=state, reason=type(error).__name__)
+        await self._ended(turn, state)
+        await self._index(turn)
+
+    async def _tell(self, turn: Turn, error: Exception) -> None:
+        """Puts the line in the reply's place or, where nobody knows whether that arrived, behind it."""
+        if not isinstance(error, DeliveryUnknown):
+            with suppress(DeliveryUnknown):
+                writer = await ReplyWriter.begin(self._outbox, turn)
+                return await writer.finish(_honest_line(error))
+        return await ReplyWriter(self._outbox, turn).add(UNSURE)
+
+    async def _ended(self, turn: Turn, outcome: str) -> None:
+        MESSAGES.labels(turn.conversation.channel, outcome).inc(len(turn.messages))
+        await self._screen.ended(turn.id)
+
+    @staticmethod
+    def _is_spoken(turn: Turn, user: User) -> bool:
+        """Whether the turn is talk, to be answered by the model and remembered."""
+        return user.admitted and not is_command(turn.text) and turn.messages[0].declined is None
+
+    async def _say_without_model(self, turn: Turn, user: User) -> str:
+        """What the door, a refusal or a command says; stored, so that a command isn't run twice."""
+        if not user.admitted:
+            text = await self._commands.at_the_door(turn)
+        else:
+            text = turn.messages[0].declined or await self._commands.run(turn, user)
+        async with self._database.write() as connection:
+            await self._turns.compose(connection, turn, text)
+        return text
+
+    async def _user(self, turn: Turn) -> User:
+        async with self._database.read() as connection:
+            user = await self._people.get(connection, turn.user_id)
+        if user is None:
+            raise LookupError("the turn's user is gone")
+        return user
+
+    async def _revise(self, turn: Turn) -> bool:
+        """Carries an edit over into the transcript; what was answered isn't answered again."""
+        message = turn.messages[0]
+        async with self._database.write() as connection:
+            known = await self._forgetting.revise(connection, turn.user_id, message.edits or "", message.text)
+            if known:
+                await self._turns.finish(connection, turn, TurnState.DONE, None, None)
+                await self._jobs.schedule_extraction(connection, turn.conversation.id)
+        if known:
+            await self._ended(turn, "edited")
+            await self._index(turn)
+        return known
+
+    async def _compose(self, turn: Turn, writer: ReplyWriter, course: Course) -> str:
+        """Recalls, prompts and streams; the whole reply is stored and from then on never made again."""
+        showing = [asyncio.create_task(writer.think()), asyncio.create_task(writer.stream())]
+        try:
+            text, is_answer = await self._speak(turn, writer, course), True
+        except BudgetExhausted as error:
+            is_answer = False
+            text = NO_BUDGET.format(wait=_in_words(error.until - self._clock.now()))
+        finally:
+            for task in showing:
+                task.cancel()
+            await asyncio.gather(*showing, return_exceptions=True)
+        async with self._database.write() as connection:
+            if is_answer:
+                # The lane before what is noted of its person, as whoever forgets them: or both wait for ever.
+                await self._turns.fence(connection, turn.lease)
+                text = "\n\n".join([text, *await self._notes(connection, turn, course)])
+            await self._turns.compose(connection, turn, text)
+        return text
+
+    async def _notes(self, connection: AsyncConnection, turn: Turn, course: Course) -> list[str]:
+        """What is told beside the answer, each once: that memory rests, that the budget runs out."""
+        notes = []
+        resting = course.recall.resting
+        if resting != turn.conversation.told_of_resting:
+            await self._conversations.note_resting(connection, turn.conversation.id, told=resting)
+            notes += [RESTING] if resting else []
+        level = await self._budget.news(connection, turn.user_id)
+        if level is not None:
+            notes.append(BUDGET_NEWS[level])
+        return notes
+
+    async def _speak(self, turn: Turn, writer: ReplyWriter, course: Course) -> str:
+        prompt = await self._context.gather(turn, course)
+        began = self._clock.monotonic()
+        pieces: list[str] = []
+        stream = self._model.stream(prompt, max_tokens=self._reply_tokens, payer=turn.user_id)
+        async with aclosing(stream):
+            async for piece in stream:
+                if not pieces:
+                    course.measure("first_word", began)
+                pieces.append(piece)
+                writer.show("".join(pieces))
+        course.measure("model", began)
+        text = "".join(pieces).strip()
+        if not text:
+            raise ModelUnavailable("the model gave an empty answer")
+        return text
+
+    async def _commit(self, turn: Turn, spoken: str | None, course: Course) -> None:
+        async with self._database.write() as connection:
+            box = await self._vault.box(connection, turn.user_id)
+            account = box.seal_json(course.account(), ACCOUNT)
+            await self._turns.finish(connection, turn, TurnState.DONE, account, None)
+            await self._outbox.close(connection, turn)
+            if spoken is not None:
+                await self._keep(connection, turn, spoken)
+
+    async def _keep(self, connection: AsyncConnection, turn: Turn, reply: str | None) -> None:
+        """Writes the turn into the transcript, for later turns and the memory's jobs."""
+        await self._transcript.record(connection, turn, reply)
+        await self._jobs.schedule_extraction(connection, turn.conversation.id)
+        await self._fold_if_long(connection, turn)
+
+    async def _fold_if_long(self, connection: AsyncConnection, turn: Turn) -> None:
+        _, after = await self._summaries.read(connection, turn.conversation.id)
+        window = await self._transcript.count(connection, turn.conversation.id, after_turn=after)
+        if window > self._fold_messages:
+            await self._jobs.schedule_fold(connection, turn.conversation.id)
+
+    async def _index(self, turn: Turn, *, wholly: bool = False) -> None:
+        """Tells the index at once what was just said or forgotten; if that fails, a worker does it later."""
+        try:
+            await (self._indexer.flush if wholly else self._indexer.flush_few)(turn.user_id)
+        except MnemeError as error:
+            log.warning("index_behind", turn=turn.id, reason=type(error).__name__)
+
+
+def _honest_line(error: Exception) -> str:
+    if isinstance(error, ModelRefused):
+        return BROKEN_MODEL
+    if isinstance(error, ModelError | ModelUnavailable):
+        return NO_MODEL
+    return BROKEN
+
+
+def _in_words(wait: timedelta) -> str:
+    """How long that is, in full hours or, less than one, in minutes."""
+    minutes = max(1, round(wait.total_seconds() / 60))
+    if minutes < 60:
+        return f"{minutes} minute{'s' if minutes > 1 else ''}"
+    hours = round(minutes / 60)
+    return f"about {hours} hour{'s' if hours > 1 else ''}"

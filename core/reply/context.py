@@ -1,0 +1,111 @@
+"""What a reply is made from: the window, the summary and what is recalled, as a prompt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.clock import Clock
+from core.delivery.turns import Turn
+from core.llm.model import ChatMessage
+from core.memory.recall import Recall, Recaller
+from core.memory.summary import Summaries
+from core.memory.transcript import Line, Transcript
+from core.messages import ConversationKind
+from core.reply.prompt import Ask, compose
+from core.storage.database import Database
+from core.users.people import People
+
+WINDOW_MESSAGES = 60
+NAME_CHARS = 64
+
+
+@dataclass(slots=True)
+class Course:
+    """How a reply comes about, for those who ask: what was recalled, and milliseconds by stage."""
+
+    clock: Clock
+    recall: Recall = field(default_factory=Recall)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def measure(self, stage: str, since: float) -> None:
+        self.timings[stage] = round((self.clock.monotonic() - since) * 1000, 1)
+
+    def account(self) -> dict[str, object]:
+        """As JSON."""
+        return {
+            "memories": [
+                {
+                    "id": recalled.id,
+                    "text": recalled.text,
+                    "score": round(recalled.score, 4),
+                    "kind": recalled.kind,
+                    "source": {
+                        "message": recalled.source.message_id,
+                        "quote": recalled.source.quote,
+                        "said_at": recalled.source.said_at.isoformat(),
+                    },
+                }
+                for recalled in self.recall.memories
+            ],
+            "timings": self.timings,
+        }
+
+
+class Context:
+    """Gathers a turn's prompt."""
+
+    def __init__(
+        self,
+        database: Database,
+        people: People,
+        transcript: Transcript,
+        summaries: Summaries,
+        recaller: Recaller,
+        *,
+        prompt_tokens: int,
+        examples: Sequence[ChatMessage],
+    ) -> None:
+        self._database = database
+        self._people = people
+        self._transcript = transcript
+        self._summaries = summaries
+        self._recaller = recaller
+        self._prompt_tokens = prompt_tokens
+        self._examples = examples
+
+    async def gather(self, turn: Turn, course: Course) -> list[ChatMessage]:
+        """The prompt for the turn; notes in `course` what was recalled and how long that took."""
+        began = course.clock.monotonic()
+        async with self._database.read() as connection:
+            summary, after = await self._summaries.read(connection, turn.conversation.id)
+            window = await self._transcript.of_conversation(
+                connection, turn.conversation.id, after_turn=after, limit=WINDOW_MESSAGES
+            )
+            names = await self._names(connection, turn, window)
+        course.measure("window", began)
+        began = course.clock.monotonic()
+        course.recall = await self._recaller.find(
+            turn.user_id, turn.text, turn.conversation.audience, known={line.id for line in window}
+        )
+        course.measure("recall", began)
+        enclosures = tuple(enclosure for message in turn.messages for enclosure in message.enclosures)
+        return compose(
+            Ask(turn.text, enclosures, speaker=names.get(turn.user_id, "")),
+            summary=summary,
+            window=window,
+            recall=course.recall,
+            names=names,
+            budget=self._prompt_tokens,
+            examples=self._examples,
+        )
+
+    async def _names(self, connection: AsyncConnection, turn: Turn, window: list[Line]) -> dict[str, str]:
+        if turn.conversation.kind is ConversationKind.DIRECT:
+            return {}
+        writers = {turn.user_id, *(line.user_id for line in window if line.role == "user")}
+        # A name is one short line, whatever its owner wrote there: it must not look like speech.
+        return {
+            writer: " ".join((await self._people.name(connection, writer)).split())[:NAME_CHARS]
+            for writer in writers
+        }
