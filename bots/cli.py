@@ -1,0 +1,182 @@
+"""The `mneme` command."""
+
+import asyncio
+import getpass
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from bots.dead import dead
+from core.errors import ConfigurationError, MnemeError
+from core.log import set_up_logging
+from core.settings import Settings, load_settings
+
+app = typer.Typer(
+    help="A personal assistant that remembers, on Telegram, Slack, the web and here.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(dead, name="dead")
+
+WORKER_NICENESS = 10
+"""Nobody waits for a worker: on a machine that it shares with the service, replies come first. For the same
+reason it takes one core to embed."""
+
+Name = Annotated[str | None, typer.Option("--as", help="Who speaks; another name is another person.")]
+
+
+def main() -> None:
+    """Runs the command line; an error of ours is one line, and exit status 1, or 78 for a wrong setting."""
+    try:
+        app()
+    except ConfigurationError as error:
+        _fail(error, os.EX_CONFIG)  # a supervisor needn't try again
+    except MnemeError as error:
+        _fail(error, 1)
+
+
+def _fail(error: MnemeError, status: int) -> NoReturn:
+    print(f"mneme: {error}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    set_up_logging(settings)
+    return settings
+
+
+@app.command()
+def run() -> None:
+    """Start everything on this machine, and stop it again with Ctrl-C."""
+    from deploy import local
+
+    raise SystemExit(local.run(load_settings()))
+
+
+@app.command()
+def serve() -> None:
+    """Run the channels, the web chat and the lanes (needs REDIS_URL and CHROMA_URL)."""
+    from bots.service import serve as run_service
+
+    asyncio.run(run_service(_settings()))
+
+
+@app.command()
+def worker(
+    beat: Annotated[bool, typer.Option("--beat", help="Also run the schedule.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+) -> None:
+    """Run the Celery worker that reads conversations for memories."""
+    from workers.celery_app import QUEUE, make_celery
+
+    os.nice(WORKER_NICENESS)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the embedder's
+    settings = _settings()
+    arguments = ["worker", "--loglevel", settings.log_level, "--queues", QUEUE]
+    arguments += ["--concurrency", str(concurrency), "--without-gossip", "--without-mingle"]
+    if beat:
+        arguments += ["--beat", "--schedule", str(_schedule(settings))]
+    make_celery(settings).worker_main(arguments)
+
+
+@app.command()
+def beat() -> None:
+    """Run the schedule alone, beside workers elsewhere."""
+    from workers.celery_app import make_celery
+
+    settings = _settings()
+    make_celery(settings).start(
+        ["beat", "--loglevel", settings.log_level, "--schedule", str(_schedule(settings)), "--pidfile="]
+    )
+
+
+def _schedule(settings: Settings) -> Path:
+    settings.mneme_data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return settings.mneme_data_dir / "beat-schedule"
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema to this version."""
+    from core.storage.database import database_url, upgrade
+
+    upgrade(database_url(_settings()))
+
+
+@app.command()
+def reindex() -> None:
+    """Empty the index and fill it again from the record, with the embedding model that is set."""
+    from bots.errands import reindex as rebuild
+
+    print(f"{asyncio.run(rebuild(_settings()))} entries indexed.")
+
+
+@app.command(name="sign-in")
+def sign_in(name: Name = None) -> None:
+    """Print a link that signs in to the web chat, once."""
+    from bots.errands import OWNER, sign_in_link
+
+    print(asyncio.run(sign_in_link(_settings(), name or OWNER)))
+
+
+@app.command()
+def code() -> None:
+    """Print the code that people on Telegram and Slack send to be let in."""
+    from core.privacy.keys import load_master_key
+    from core.users.access import Access
+
+    settings = _settings()
+    print(Access(settings, load_master_key(settings)).code)
+
+
+@app.command()
+def welcome() -> None:
+    """Print where to go: the web chat's link, Telegram, Slack, the code."""
+    from bots.errands import welcome as lines
+
+    print("\n".join(asyncio.run(lines(_settings()))))
+
+
+@app.command()
+def doctor() -> None:
+    """Look at every part and say what is wrong, with its cure."""
+    from bots.errands import doctor as examine
+
+    lines, healthy = asyncio.run(examine(_settings()))
+    print("\n".join(lines))
+    raise SystemExit(0 if healthy else 1)
+
+
+@app.command()
+def chat(
+    name: Name = None,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Say this, print the reply.")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Begin another conversation.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object instead of the text.")] = False,
+) -> None:
+    """Talk with the Mneme that runs on this machine."""
+    from bots.address import service_url
+    from bots.console.client import Terminal
+    from bots.console.conversation import converse
+
+    settings = _settings()
+    terminal = Terminal.of(settings, service_url(settings), name or getpass.getuser())
+    if message is None:
+        converse(terminal, new=new)
+        return
+    reply = terminal.ask(message, new=new)
+    if as_json:
+        print(json.dumps(reply.as_json(), ensure_ascii=False))
+    else:
+        print(reply.text)
+    raise SystemExit(1 if reply.failed else 0)
+
+
+if __name__ == "__main__":
+    main()

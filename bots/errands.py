@@ -1,0 +1,158 @@
+"""What the command line does beside talking and serving: links, reindexing, the doctor, dead letters."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import httpx
+
+from bots.address import service_url
+from core.clock import SystemClock
+from core.delivery.dead_letters import Circumstances, DeadLetter, DeadLetters, Words
+from core.errors import MnemeError
+from core.memory.dead_jobs import DeadJobs
+from core.privacy.keys import load_master_key
+from core.privacy.vault import Vault
+from core.settings import Settings
+from core.storage.database import Database, require_newest_schema
+from core.users.access import Access
+from core.users.people import People
+from core.users.sign_in import SignIn
+
+TIMEOUT_SECONDS = 5.0
+OWNER = "owner"
+CHANNELS = ("telegram", "slack")
+
+
+class Keeper(Protocol):
+    """Keeps dead letters of one kind; a call that names one raises `NotDead` when it is none."""
+
+    async def all(self) -> list[DeadLetter]: ...
+
+    async def count(self) -> int: ...
+
+    async def examine(self, number: int) -> Circumstances: ...
+
+    async def words(self, number: int) -> Words: ...
+
+    async def retry(self, number: int) -> None: ...
+
+    async def drop(self, number: int) -> None: ...
+
+
+@asynccontextmanager
+async def _record(settings: Settings) -> AsyncIterator[Database]:
+    database = Database.from_settings(settings)
+    try:
+        await require_newest_schema(database)
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def dead_letters(settings: Settings) -> AsyncIterator[dict[str, Keeper]]:
+    """Who keeps what was given up, by the letter that its ids begin with; asks the record alone."""
+    master = load_master_key(settings)
+    async with _record(settings) as database:
+        clock = SystemClock()
+        yield {"m": DeadLetters(database, Vault(master), clock), "j": DeadJobs(database, clock)}
+
+
+async def sign_in_link(settings: Settings, name: str) -> str:
+    """A link that signs in to the web chat as this name, once."""
+    master = load_master_key(settings)
+    clock = SystemClock()
+    async with _record(settings) as database:
+        people = People(Vault(master), master, clock)
+        token = await SignIn(database, people, master, clock).link_token(name)
+    return f"{settings.public_url or service_url(settings)}/sign-in?token={token}"
+
+
+async def welcome(settings: Settings) -> list[str]:
+    """Where to go, a line each."""
+    parts = await _parts(settings) or {}
+    lines = [
+        f"Web chat   {await sign_in_link(settings, OWNER)}",
+        "           (this link works once; `mneme sign-in` prints another)",
+        "Terminal   mneme chat",
+        *(f"{name.capitalize():<10} {parts.get(name, 'not seen')}" for name in CHANNELS),
+    ]
+    access = Access(settings, load_master_key(settings))
+    if access.is_open:
+        lines.append("Access     open: everybody on Telegram and Slack is let in")
+    else:
+        lines.append(f"Access     first send /start {access.code} on Telegram, !start {access.code} on Slack")
+    if settings.mneme_on_trial:
+        lines.append(
+            "Model      the small one on this machine: for trying out, not for facts about the world"
+        )
+    return lines
+
+
+async def reindex(settings: Settings) -> int:
+    """Rebuilds the index, starting the stores for it if they don't run; returns its number of entries."""
+    from core.app import open_app
+    from deploy import local
+
+    async with local.parts_for(settings, {"redis", "chroma"}) as whole, open_app(whole) as app:
+        print(f"Indexing with {(await app.index.stamp()).embedding_model} ...", file=sys.stderr)
+        return await app.indexer.rebuild()
+
+
+async def doctor(settings: Settings) -> tuple[list[str], bool]:
+    """A line for every part, and whether all is well."""
+    findings: list[tuple[str, str | None]] = []
+    dead = [0]
+    try:
+        async with dead_letters(settings) as keepers:
+            findings.append(("data and database", None))
+            dead = [await keeper.count() for keeper in keepers.values()]
+    except MnemeError as error:
+        findings.append(("data and database", str(error)))
+    parts = await _parts(settings)
+    if parts is None:
+        findings.append(("service", f"doesn't answer at {service_url(settings)}: start it with `mneme run`"))
+    else:
+        for name, state in parts.items():
+            off = state not in ("ready",) and not state.startswith("not configured")
+            findings.append((name, state if off else None))
+    findings.append(("language model", await _model_trouble(settings)))
+    lines = [
+        f"{'ok' if trouble is None else 'NOT OK':<7} {name}" + (f": {trouble}" if trouble else "")
+        for name, trouble in findings
+    ]
+    if any(dead):
+        messages, jobs = dead
+        lines.append(f"{'LOOK':<7} dead letters: messages {messages}, jobs {jobs}; see `mneme dead list`")
+    return lines, all(trouble is None for _, trouble in findings)
+
+
+async def _parts(settings: Settings) -> dict[str, str] | None:
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
+            answer = await client.get(f"{service_url(settings)}/readyz")
+            parts: dict[str, str] = answer.json()["parts"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return None
+    return parts
+
+
+async def _model_trouble(settings: Settings) -> str | None:
+    if settings.openai_api_key is None and settings.openai_base_url is None:
+        return None  # the local model: its supervisor watches it
+    from core.clock import SystemClock
+    from core.llm.model import ChatMessage
+    from core.llm.openai_model import build_model
+    from core.llm.tries import Tries
+
+    model = build_model(settings, Tries.from_settings(settings, SystemClock()))
+    try:
+        async for _ in model.stream([ChatMessage("user", "Say yes.")], max_tokens=16):
+            break
+    except MnemeError as error:
+        return str(error)
+    finally:
+        await model.aclose()
+    return None

@@ -1,0 +1,51 @@
+"""The web chat: one page, and the routes that it asks."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from bots.channel import Desk
+from bots.screen_outlet import ScreenOutlet
+from bots.web.chat import Chat
+from bots.web.event_stream import EventStreams
+from bots.web.gate import Gate
+from bots.web.pages import Pages
+from bots.web.recollection import Recollection
+from core.app import App
+from core.users.sign_in import CHANNEL
+
+
+class WebChannel(ScreenOutlet):
+    """A `Channel` whose platform is the browser."""
+
+    def __init__(self, app: App, desk: Desk) -> None:
+        super().__init__(CHANNEL, app.screen)
+        self._streams = EventStreams()
+        self._gate = Gate(app.sign_in, app.settings.public_url)
+        self._pages = Pages(app, self._gate)
+        self._chat = Chat(app, desk, self._streams)
+        self._recollection = Recollection(app, self._streams)
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        gate, pages, chat, memory = self._gate, self._pages, self._chat, self._recollection
+        return [
+            web.get("/", gate.open(pages.home)),
+            web.get("/sign-in", gate.open(pages.offer_sign_in)),
+            web.post("/sign-in", gate.open(pages.sign_in)),
+            web.post("/sign-out", gate.signed_in(pages.sign_out)),
+            web.get("/web/files/{name}", gate.open(pages.file)),
+            web.post("/web/messages", gate.signed_in(chat.accept)),
+            web.get(r"/web/replies/{inbox:\d{1,18}}", gate.signed_in(chat.reply), allow_head=False),
+            web.get("/web/history", gate.signed_in(chat.history)),
+            web.get("/web/memories", gate.signed_in(memory.show)),
+            web.get("/web/memories/events", gate.signed_in(memory.watch), allow_head=False),
+            web.post("/web/memories/{id:[0-9a-f]{32}}/forget", gate.signed_in(memory.forget_memory)),
+            web.post("/web/messages/{id:[0-9a-f]{32}}/forget", gate.signed_in(memory.forget_message)),
+        ]
+
+    async def start(self) -> None:
+        """Nothing to connect to: the routes are all there is."""
+
+    async def stop(self) -> None:
+        """Ends the open streams; pages ask again until the service is back."""
+        self._streams.close()

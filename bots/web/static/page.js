@@ -1,0 +1,56 @@
+/** An element with its attributes and children; text stays text. */
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** A day as a person says it: without the year as long as it is this one. */
+export function dated(iso) {
+  const date = new Date(iso);
+  const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  return date.toLocaleDateString(undefined, { day: "numeric", month: "short", year });
+}
+
+export function signedOut() {
+  location.replace("/");
+}
+
+/** The server's answer to a GET, or to a POST when there is a body; an Error's message is for the person. */
+export async function ask(url, body) {
+  const options = body && {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  };
+  let answer;
+  try {
+    answer = await fetch(url, options);
+  } catch {
+    throw new Error("I can't be reached at the moment. Your text is still here; please try again.");
+  }
+  if (answer.status === 401) signedOut();
+  const content = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(content.error ?? `Something went wrong (${answer.status}). Please try again.`);
+  return content;
+}
+
+/** The line that says what went wrong. */
+export class Problem {
+  #line;
+
+  constructor(line) {
+    this.#line = line;
+  }
+
+  say(error) {
+    this.#line.textContent = error.message;
+    this.#line.hidden = false;
+  }
+
+  clear() {
+    this.#line.hidden = true;
+    this.#line.textContent = "";
+  }
+}
