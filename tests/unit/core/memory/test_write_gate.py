@@ -1,0 +1,171 @@
+"""The write gate: only what the person wrote, and said, becomes a memory (P3)."""
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.memory.claims import Claim, Kind
+from core.memory.transcript import Line, is_statement
+from core.memory.write_gate import MAX_CLAIM_CHARS, check, find_quote
+
+
+def line(text: str) -> Line:
+    return Line("m1", 1, "ana", "user", text, datetime(2026, 11, 1, tzinfo=UTC), "private")
+
+
+def gate(said: str, quote: str, text: str, *, message: int = 1, kind: str = "fact") -> Claim | None:
+    raw = {"message": message, "quote": quote, "kind": kind, "text": text}
+    return check(raw, {1: line(said)})
+
+
+def letters(text: str) -> str:
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(c for c in folded if unicodedata.category(c)[0] in "LMN")
+
+
+def test_a_claim_cites_the_characters_that_say_it() -> None:
+    said = "Hi! I'm Ana, I live in Porto and I'm allergic to peanuts."
+    claim = gate(said, "I'm allergic to peanuts", "Is allergic to peanuts.", kind="preference")
+    assert claim is not None
+    assert claim.kind is Kind.PREFERENCE
+    assert said[claim.start : claim.end] == "I'm allergic to peanuts."
+    assert (claim.line.id, claim.text) == ("m1", "Is allergic to peanuts.")
+
+
+@pytest.mark.parametrize(
+    ("said", "quote", "text"),
+    [
+        ("I’M ALLERGIC\nto   peanuts!!", "I'm allergic to peanuts", "Is allergic to peanuts."),
+        ("I love tea ☕🍵 and cake 🎂", "I love tea and cake", "Loves tea and cake."),
+        ("Ich bin gegen Erdnüsse allergisch.", "gegen Erdnüsse allergisch", "Hat eine Erdnussallergie."),
+        ("Ich heiße Jürgen und wohne in Köln.", "Ich heiße Jürgen", "Heißt Jürgen."),
+        ("Wir haben zwei Töchter, Lea und Mia", "zwei Töchter, Lea und Mia", "Hat eine Tochter namens Lea."),
+        ("Sou a Ana e moro no Porto.", "Sou a Ana e moro no Porto", "Chama-se Ana e mora no Porto."),
+        ("Tenho alergia a amendoins", "Tenho alergia a amendoins", "É alérgica a amendoins."),
+        ("Me llamo José y vivo en Málaga", "Me llamo José", "Se llama José."),
+        ("私はポルトに住んでいます。", "ポルトに住んでいます", "ポルトに住んでいる。"),
+        ("我对花生过敏，住在波尔图。", "我对花生过敏", "对花生过敏。"),
+        ("У меня аллергия на арахис", "аллергия на арахис", "Аллергия на арахис."),
+        ("Ζω στην Αθήνα", "Ζω στην Αθήνα", "Ζει στην Αθήνα."),
+        ("Cafe\u0301 Majestic is my favourite", "Café Majestic is my favourite", "Likes Café Majestic."),
+        ("I'm 42", "I'm 42", "Is 42 years old."),
+        ("I have a son, Max", "I have a son, Max", "Has a son called Max."),
+        ("I have a son", "I have a son", "Has a son."),
+        ("I'm Ana. Can you help me?", "I'm Ana", "Is called Ana."),
+        ("I'm allergic to nuts, what can I eat?", "I'm allergic to nuts", "Is allergic to nuts."),
+        ("Bin Ana, und ich wohne in Köln: was tun?", "und ich wohne in Köln", "Wohnt in Köln."),
+        ("I weigh 70.5 kg", "I weigh 70.5 kg", "Weighs 70.5 kg."),
+    ],
+)
+def test_what_was_said_is_kept_in_any_script(said: str, quote: str, text: str) -> None:
+    claim = gate(said, quote, text)
+    assert claim is not None
+    assert letters(said[claim.start : claim.end]) == letters(quote)
+
+
+@pytest.mark.parametrize(
+    ("said", "quote", "text"),
+    [
+        ("I live in Porto", "I own three yachts", "Owns three yachts."),
+        ("I live in Porto", "I live in Lisbon", "Lives in Lisbon."),
+        ("Concatenate the files", "cat", "Has a cat."),
+        ("The Hawaii amber show was nice", "I am", "Is called Am."),
+        ("I like tea", "", "Likes tea."),
+        ("I like tea", "!!! ...", "Likes tea."),
+        ("I like tea", "I like tea", "Owns three yachts in Monaco."),
+        ("I like tea", "I like tea", "Has a son, Max."),
+        ("I like tea", "I like tea", "Likes tea, owns three yachts in Monaco."),
+        ("I'm 42", "I'm 42", "Is 24 years old."),
+        ("I like tea", "I like tea", ""),
+        ("I like tea", "I like tea", " \n "),
+        ("I like tea", "I like tea", "Yes."),
+        ("I like tea", "I like tea", "Likes tea" + " and tea" * MAX_CLAIM_CHARS),
+        ("I have a cart", "I have a cart", "Reads Descartes."),
+        ("我叫花生", "我对花生过敏", "对花生过敏。"),
+        ("मुझे कि पसंद", "मुझे का पसंद", "का पसंद।"),
+    ],
+)
+def test_what_was_not_said_is_dropped(said: str, quote: str, text: str) -> None:
+    assert gate(said, quote, text) is None
+
+
+@pytest.mark.parametrize("message", [0, 2, -1, 10**30])
+def test_a_message_that_is_not_the_users_cannot_be_cited(message: int) -> None:
+    assert gate("I like tea", "I like tea", "Likes tea.", message=message) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "quote", "text"),
+    [
+        ("Am I allergic to peanuts?", "allergic to peanuts?", "Is allergic to peanuts."),
+        ("Do you know if I'm allergic to peanuts?", "I'm allergic to peanuts", "Is allergic to peanuts."),
+        ("Hello. Should I move to Porto?! Thanks.", "I move to Porto", "Moves to Porto."),
+        ("Should I move to Porto, or stay in Rome?", "I move to Porto", "Moves to Porto."),
+        ("Hey, is Porto nice?", "Hey", "Hey, Porto is nice."),
+        ("Soll ich nach Porto ziehen?", "ich nach Porto ziehen", "Zieht nach Porto."),
+        ("¿Vivo en Málaga?", "Vivo en Málaga", "Vive en Málaga."),
+        ("ポルトに住んでいますか？", "ポルトに住んでいます", "ポルトに住んでいる。"),
+    ],
+)
+def test_a_question_says_nothing(said: str, quote: str, text: str) -> None:
+    assert gate(said, quote, text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says_something"),
+    [
+        ("I like tea", True),
+        ("I like tea. And you?", True),
+        ("What do I like?", False),
+        ("Really?! ", False),
+        ("Hey Mneme, what do I like?", False),
+        ("I'm allergic to nuts, what can I eat?", False),
+        ("Where do I live, and what am I allergic to?", False),
+        ("Who? What? Where?!", False),
+        ("/forget 2", False),
+        ("🎂🎂🎂", False),
+        ("...", False),
+        ("", False),
+        ("何？", False),
+        ("ما اسمي؟", False),
+        ("اسمي آنا.", True),
+    ],
+)
+def test_a_statement_is_told_from_a_question(text: str, says_something: bool) -> None:
+    assert is_statement(text) is says_something
+
+
+WORDS = st.text(alphabet="abcäéßIİıſ1_-.'’ \n?!☕\u0301\u200bかÅΣσς", max_size=40)
+
+
+@given(WORDS, WORDS)
+def test_a_found_quote_stands_in_the_text(quote: str, text: str) -> None:
+    span = find_quote(quote, text)
+    if span is not None:
+        start, end = span
+        assert 0 <= start < end <= len(text)
+        assert letters(text[start:end]) == letters(quote)
+
+
+@given(st.text(max_size=200), st.data())
+def test_whole_words_of_a_text_are_found_in_it(text: str, data: st.DataObject) -> None:
+    words = re.findall(r"[^\W_]+", text)
+    if words:
+        first = data.draw(st.integers(0, len(words) - 1))
+        quote = " ".join(words[first : data.draw(st.integers(first, len(words) - 1)) + 1])
+        span = find_quote(quote, " ".join(words))
+        assert span is not None
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
+def test_whatever_a_model_says_a_kept_claim_has_its_source(said: str, quote: str, text: str) -> None:
+    claim = gate(said, quote, text)
+    if claim is not None:
+        assert 0 <= claim.start < claim.end <= len(said)
+        assert letters(said[claim.start : claim.end]) == letters(quote)
+        assert claim.text
+        assert len(claim.text) <= MAX_CLAIM_CHARS
