@@ -22,7 +22,7 @@ class House:
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    slack, desk = SlackStandIn(retry_seconds=0.5), RecordingDesk()
+    slack, desk = SlackStandIn(retry_seconds=2.0), RecordingDesk()
     await slack.start()
     channel = SlackChannel(settings_for(slack), desk)
     async with served(channel):
@@ -91,7 +91,7 @@ async def test_slack_away_for_a_while_after_the_start(house: House) -> None:
 
 
 async def test_slack_away_at_the_start_is_no_error() -> None:
-    slack, desk = SlackStandIn(retry_seconds=0.5), RecordingDesk()
+    slack, desk = SlackStandIn(retry_seconds=2.0), RecordingDesk()
     await slack.start()
     await slack.stop()
     async with served(SlackChannel(settings_for(slack), desk)):

@@ -212,7 +212,7 @@ async def test_an_index_out_of_reach_is_unavailable() -> None:
 
 async def test_nobody_waits_behind_others_for_a_chroma_that_hangs() -> None:
     hung = asyncio.Event()
-    callers = 4
+    callers = 12
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await hung.wait()

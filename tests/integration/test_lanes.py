@@ -55,7 +55,7 @@ async def test_a_burst_is_one_turn_and_commands_stand_alone(house: House, model:
 async def test_what_comes_while_a_pause_is_awaited_joins_the_burst(
     open_settings: Settings, model: ModelStandIn
 ) -> None:
-    patient = open_settings.model_copy(update={"burst_seconds": 0.5})
+    patient = open_settings.model_copy(update={"burst_seconds": 3.0})
     async with a_house(patient) as house, lanes_running(house.app):
         for text in ("one", "two", "three"):
             await house.accept(text)
@@ -113,7 +113,7 @@ async def test_a_dead_holders_lane_is_taken_over_with_its_turn(
     house: House, open_settings: Settings, model: ModelStandIn
 ) -> None:
     accepted = await house.accept("Hello")
-    impatient = open_settings.model_copy(update={"lease_seconds": 2.0})
+    impatient = open_settings.model_copy(update={"lease_seconds": 5.0})
     async with a_house(impatient) as first, a_house(impatient) as second:
         lease, turn = await seized(first, accepted.conversation_id)
         async with lanes_running(second.app):
@@ -162,7 +162,7 @@ async def test_a_worker_whose_lane_is_taken_stops_and_commits_nothing(
             async with first.app.database.write() as connection:
                 await connection.execute(update(conversations).values(lease_until=0.0))
             _, turn = await seized(second, accepted.conversation_id)
-            await until(lambda: not first.app.lanes.at_work, within_seconds=10)
+            await until(lambda: not first.app.lanes.at_work, within_seconds=25)
         (delivery,) = await second.rows(deliveries)
         assert (turn.attempt, delivery.turn_id) == (2, turn.id)
         assert await second.rows(messages) == []
@@ -261,7 +261,7 @@ async def test_no_arrival_is_overlooked_while_a_lane_is_given_back(
         for _ in range(60):
             await door.accept("/help")
             await asyncio.sleep(chance.choice((0, 0, 0.005, 0.02, 0.05)))
-        await house.settled(within_seconds=30)
+        await house.settled()
         assert {row.state for row in await house.rows(inbox)} == {InboxState.DONE}
 
 
@@ -299,7 +299,7 @@ async def test_a_stop_hands_over_what_takes_too_long(open_settings: Settings, mo
             await until(lambda: first.paper.sheets)
             began = asyncio.get_running_loop().time()
             await first.app.lanes.stop()
-            assert asyncio.get_running_loop().time() - began < 15
+            assert asyncio.get_running_loop().time() - began < 30, "it waited for the reply's end"
         model.piece_seconds = 0.0
         second.paper.sheets = first.paper.sheets  # the same platform
         async with lanes_running(second.app):

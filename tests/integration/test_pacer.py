@@ -39,35 +39,36 @@ async def test_no_window_holds_more_than_its_limit(pacers: list[Pacer], together
     if not together:
         pacers = [Pacer(nowhere())]
         await pacers[0].book([Limit("warm up", 1, 1.0)], within_seconds=0)
-    times = await booked(pacers, [Limit(f"chat {together}", 3, 1.0)], 12)
+    times = await booked(pacers, [Limit(f"chat {together}", 3, 20.0)], 12)
     for first, fourth in zip(times, times[3:], strict=False):
-        assert fourth - first > 0.9
-    assert times[-1] < 3.6, "no longer than it takes"
+        assert fourth - first > 15
+    assert times[-1] < 70, "no longer than it takes"
 
 
 async def test_each_limit_counts_by_itself_and_all_bind(pacers: list[Pacer]) -> None:
-    overall = Limit("all of it", 4, 1.0)
+    overall = Limit("all of it", 4, 60.0)
     for chat in range(4):
-        limits = [Limit(f"one of {chat}", 1, 1.0), overall]
+        limits = [Limit(f"one of {chat}", 1, 60.0), overall]
         assert await pacers[chat % 2].book(limits, within_seconds=0) == 0
-    assert await pacers[0].book([Limit("one of 9", 1, 1.0), overall], within_seconds=0) > 0
-    assert await pacers[0].book([Limit("one of 9", 1, 1.0)], within_seconds=0) == 0
-    assert await pacers[1].book([Limit("one of 9", 1, 1.0)], within_seconds=0) > 0
+    assert await pacers[0].book([Limit("one of 9", 1, 60.0), overall], within_seconds=0) > 0
+    assert await pacers[0].book([Limit("one of 9", 1, 60.0)], within_seconds=0) == 0
+    assert await pacers[1].book([Limit("one of 9", 1, 60.0)], within_seconds=0) > 0
 
 
 async def test_what_comes_too_late_is_not_booked(pacers: list[Pacer]) -> None:
-    limits = [Limit("late", 1, 5.0)]
+    limits = [Limit("late", 1, 50.0)]
     assert await pacers[0].book(limits, within_seconds=0) == 0
     for _ in range(3):
-        assert 4 < await pacers[1].book(limits, within_seconds=1) <= 5
-    assert 4 < await pacers[1].book(limits, within_seconds=10) <= 5
-    assert 9 < await pacers[0].book(limits, within_seconds=10) <= 10
+        assert 40 < await pacers[1].book(limits, within_seconds=1) <= 50
+    assert 40 < await pacers[1].book(limits, within_seconds=100) <= 50
+    assert 90 < await pacers[0].book(limits, within_seconds=100) <= 100
 
 
 async def test_a_rest_binds_every_process_and_ends(pacers: list[Pacer]) -> None:
     limits = [Limit("tired", 30, 1.0)]
+    await pacers[0].rest("tired", 30)
+    assert 20 < await pacers[1].book(limits, within_seconds=0) <= 30.1
     await pacers[0].rest("tired", 0.5)
-    assert 0.3 < await pacers[1].book(limits, within_seconds=0) <= 0.6
     await asyncio.sleep(0.6)
     assert await pacers[1].book(limits, within_seconds=0) == 0
 
@@ -76,7 +77,7 @@ async def test_a_rest_is_kept_though_redis_goes(tmp_path: Path) -> None:
     with redis_server(tmp_path) as url:
         pacer = Pacer(url)
         await pacer.rest("tired", 30)
-    assert 28 < await pacer.book([Limit("tired", 1, 1.0)], within_seconds=0) <= 30
+    assert 20 < await pacer.book([Limit("tired", 1, 1.0)], within_seconds=0) <= 30
     await pacer.close()
 
 

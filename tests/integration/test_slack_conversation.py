@@ -47,7 +47,7 @@ class House:
 
 @pytest.fixture(params=["socket", "http"])
 async def house(parts: Settings, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
-    slack, model = SlackStandIn(retry_seconds=0.5), ModelStandIn()
+    slack, model = SlackStandIn(retry_seconds=3.0), ModelStandIn()
     await slack.start()
     await model.start()
     settings = settings_for(

@@ -55,7 +55,7 @@ async def mneme(open_settings: Settings, tmp_path: Path) -> AsyncIterator[Mneme]
         yield made
         # Each has a session of its own; a worker that ends in order takes its processes along.
         ended = {process.pid for process in made.processes if process.poll() == 0}
-        await until(lambda: not [one for one in psutil.process_iter() if _session(one) in ended], 10)
+        await until(lambda: not [one for one in psutil.process_iter() if _session(one) in ended])
 
 
 def _session(process: psutil.Process) -> int | None:
@@ -136,7 +136,7 @@ async def test_two_workers_with_their_beats_do_each_job_once(
 async def test_killed_amid_a_job_another_does_it_once(
     house: House, mneme: Mneme, model: ModelStandIn
 ) -> None:
-    mneme.settings = mneme.settings.model_copy(update={"lease_seconds": 2.0})
+    mneme.settings = mneme.settings.model_copy(update={"lease_seconds": 5.0})
     await say(house, PORTO)
     model.fail_next("hang")
     calls = len(model.calls)

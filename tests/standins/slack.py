@@ -108,13 +108,13 @@ class SlackStandIn(SlackWorkspace):
     def calls_of(self, method: str) -> list[dict[str, Any]]:
         return [call.arguments for call in self.calls if call.method == method]
 
-    async def wait(self, condition: Callable[[], bool], *, within_seconds: float = 20.0) -> None:
+    async def wait(self, condition: Callable[[], bool], *, within_seconds: float = 60.0) -> None:
         """Returns when the condition holds, raises TimeoutError when it doesn't within the time."""
         async with asyncio.timeout(within_seconds):
             while not condition():
                 await asyncio.sleep(0.02)
 
-    async def settled(self, *, within_seconds: float = 20.0) -> None:
+    async def settled(self, *, within_seconds: float = 60.0) -> None:
         """Returns when every event so far has been acknowledged."""
         await self.wait(lambda: all(d.acknowledged for d in self.deliveries), within_seconds=within_seconds)
 

@@ -160,7 +160,7 @@ class TelegramStandIn(BotApi):
     def calls_of(self, method: str) -> list[Call]:
         return [call for call in self.calls if call.method.lower() == method.lower()]
 
-    async def until(self, holds: Callable[[], bool], *, seconds: float = 10) -> None:
+    async def until(self, holds: Callable[[], bool], *, seconds: float = 60) -> None:
         """Waits until something holds.
 
         Raises:
