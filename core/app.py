@@ -25,6 +25,7 @@ from core.memory.dead_jobs import DeadJobs
 from core.memory.forgetting import Forgetting
 from core.memory.indexing import Indexer
 from core.memory.jobs import JobQueue
+from core.memory.lexicons import Lexicons
 from core.memory.recall import Recaller
 from core.memory.summary import Summaries
 from core.memory.transcript import Transcript
@@ -137,7 +138,9 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         memories = Memories(vault, master, transcript, clock)
         forgetting = Forgetting(database, vault, transcript, summaries)
         indexer = Indexer(database, index, embedder, vault, master, transcript, memories, bell)
-        recaller = Recaller(database, indexer, transcript, memories, tokens=settings.recall_tokens)
+        recaller = Recaller(
+            database, indexer, Lexicons(vault), transcript, memories, tokens=settings.recall_tokens
+        )
         jobs = JobQueue(
             database,
             clock,

@@ -24,7 +24,7 @@ MAX_NAME_CHARS = 64
 class ConsoleChannel(ScreenOutlet):
     """`POST /console/messages` {"as", "text", "conversation"}; answers with one JSON object a line.
 
-    Lines have the reply's `text` so far; the last one has `ended`, `failed`, `memories`, `timings`.
+    Lines have the reply's `text` so far; the last one has `ended`, `failed` and the account.
     """
 
     def __init__(self, app: App, desk: Desk) -> None:

@@ -23,12 +23,14 @@ class Reply:
     conversation: str
     failed: bool = False
     memories: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "reply": self.text,
             "memories": self.memories,
+            "left_out": self.left_out,
             "timings": self.timings,
             "conversation": self.conversation,
         }
@@ -69,6 +71,7 @@ class Terminal:
             conversation=last["conversation"],
             failed=last["failed"],
             memories=last.get("memories", []),
+            left_out=last.get("left_out", []),
             timings=last.get("timings", {}),
         )
 

@@ -28,6 +28,13 @@ async def hold_memory(connection: AsyncConnection, user_id: str) -> None:
     await connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update(key_share=True))
 
 
+async def take_back(connection: AsyncConnection, user_id: str) -> None:
+    """As `hold_memory`; once it is committed, what a process has read of the user's memory doesn't count."""
+    await connection.execute(
+        users.update().where(users.c.id == user_id).values(memory_revision=users.c.memory_revision + 1)
+    )
+
+
 async def queue_change(connection: AsyncConnection, user_id: str, entry_id: str) -> None:
     """Has the entry brought up to date in the index once the transaction has committed."""
     await queue_changes(connection, select(literal(user_id), literal(entry_id)))

@@ -4,7 +4,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.delivery.inbox import UNANSWERED_STATES, InboxState
-from core.memory.changes import hold_memory, memory_entry, message_entry, queue_change
+from core.memory.changes import memory_entry, message_entry, queue_change, take_back
 from core.memory.summary import Summaries
 from core.memory.transcript import TEXT, Transcript, is_statement
 from core.memory.write_gate import find_quote
@@ -33,7 +33,7 @@ class Forgetting:
         Returns False when the user has no such memory.
         """
         async with self._database.write() as connection:
-            await hold_memory(connection, user_id)
+            await take_back(connection, user_id)
             cited = (
                 await connection.execute(
                     select(sources)
@@ -51,7 +51,7 @@ class Forgetting:
     async def message(self, user_id: str, message_id: str) -> bool:
         """Forgets a message whole. Returns False when the user has no such message."""
         async with self._database.write() as connection:
-            await hold_memory(connection, user_id)
+            await take_back(connection, user_id)
             if message_id not in await self._transcript.of_user(connection, user_id, [message_id]):
                 return False
             await self._strike_out(connection, user_id, message_id, FORGOTTEN)
@@ -60,7 +60,7 @@ class Forgetting:
     async def everything(self, user_id: str) -> int:
         """Forgets all the user's memories and messages; returns how many memories that were."""
         async with self._database.write() as connection:
-            await hold_memory(connection, user_id)
+            await take_back(connection, user_id)
             held = list(await connection.scalars(select(memories.c.id).where(memories.c.user_id == user_id)))
             said = list(await connection.scalars(select(messages.c.id).where(messages.c.user_id == user_id)))
             await self._drop_copies(connection, user_id)
@@ -78,7 +78,7 @@ class Forgetting:
 
         Returns False when the user has no such message.
         """
-        await hold_memory(connection, user_id)
+        await take_back(connection, user_id)
         message_id = await connection.scalar(
             select(messages.c.id).where(
                 messages.c.user_id == user_id,

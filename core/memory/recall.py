@@ -1,26 +1,27 @@
 """Recall: what a user has told that bears on what is being said now."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import IndexMismatch, IndexUnavailable, ModelError, ModelUnavailable
 from core.llm.tokens import count_tokens, truncate_tokens
-from core.memory.changes import MEMORY, MESSAGE
+from core.memory.changes import MEMORY, MESSAGE, memory_entry, message_entry
 from core.memory.claims import Memories, Memory, Source
 from core.memory.indexing import Indexer
+from core.memory.lexicons import Lexicons
+from core.memory.ranking import CANDIDATES, Candidate, rank
 from core.memory.transcript import Line, Transcript
 from core.privacy.audience import visible_to
 from core.storage.database import Database
-from core.storage.index import Neighbour
 
-CANDIDATES = 24
-KEPT = 8
-SCORE_WIDTH = 0.08
-"""How far below the best one a candidate may score. The embedder's cosines lie close together (0.7 to 0.95),
-so a fixed floor would mean nothing."""
+RANKED = 40
+KEPT = 10
+LEAST_SHARE = 0.4
+"""How much of the best one's score a candidate needs: on public sets nearly all that answers has it."""
 
 RECALLED_TOKENS = 150
 """A longer message is recalled by its beginning: whole, it would leave no room for anything else."""
@@ -33,9 +34,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """One memory for a prompt. `kind` is "said" for a message itself; `score` is a cosine, -1 to 1.
+    """One memory for a prompt. `kind` is "said" for a message itself; `score` is the ranking's.
 
-    `source` is the newest of the messages that it rests on, whose ids are `rests_on`.
+    `source` is the newest of the messages that it rests on, whose ids are `rests_on`; `signals` are what the
+    score is made of.
     """
 
     id: str
@@ -45,13 +47,23 @@ class Recalled:
     said_at: datetime
     source: Source
     rests_on: frozenset[str]
+    signals: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What came into no prompt, and why: "in the window", "said already", "far behind" or "no room"."""
+
+    recalled: Recalled
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What was found, best first; `resting` when the index couldn't be asked."""
+    """What was found, best first, and what was left out; `resting` when the index couldn't be asked."""
 
     memories: tuple[Recalled, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     resting: bool = False
 
 
@@ -59,10 +71,18 @@ class Recaller:
     """Finds memories for a question, within its user's walls and its audience (P2)."""
 
     def __init__(
-        self, database: Database, indexer: Indexer, transcript: Transcript, memories: Memories, *, tokens: int
+        self,
+        database: Database,
+        indexer: Indexer,
+        lexicons: Lexicons,
+        transcript: Transcript,
+        memories: Memories,
+        *,
+        tokens: int,
     ) -> None:
         self._database = database
         self._indexer = indexer
+        self._lexicons = lexicons
         self._transcript = transcript
         self._memories = memories
         self._tokens = tokens
@@ -74,56 +94,87 @@ class Recaller:
         """
         if not text:
             return Recall()
-        shown = visible_to(audience)
         try:
-            near = await self._indexer.near(user_id, text, limit=CANDIDATES, audience=shown)
+            found = await self.ranked(user_id, text, audience, limit=RANKED + len(known))
         except (IndexUnavailable, IndexMismatch, ModelUnavailable, ModelError) as error:
             log.warning("recall_resting", reason=type(error).__name__)
             return Recall(resting=True)
-        found = await self._resolve(user_id, near, shown)
-        return Recall(tuple(self._pack(found, set(known))))
+        return self._packed(found, set(known))
 
-    async def _resolve(self, user_id: str, near: list[Neighbour], shown: str | None) -> list[Recalled]:
-        """The entries that are this user's in the record too, and of the audience: a second wall."""
-        scores = {neighbour.id: neighbour.similarity for neighbour in near}
+    async def ranked(self, user_id: str, text: str, audience: str, *, limit: int) -> list[Recalled]:
+        """The user's best entries for the text that may be shown to the audience, best first.
+
+        Raises:
+            IndexUnavailable, IndexMismatch, ModelUnavailable, ModelError: the index couldn't be asked.
+        """
+        shown = visible_to(audience)
+        near = await self._indexer.near(user_id, text, limit=CANDIDATES, audience=shown)
         async with self._database.read() as connection:
-            lines = await self._transcript.of_user(
-                connection, user_id, [id[1:] for id in scores if id[0] == MESSAGE]
-            )
-            claims = await self._memories.of_user(
-                connection, user_id, ids=[id[1:] for id in scores if id[0] == MEMORY]
-            )
-        found = [_from_memory(claim, scores[MEMORY + claim.id]) for claim in claims]
-        found += [_from_line(line, scores[MESSAGE + line.id]) for line in lines.values()]
-        allowed = {line.id for line in lines.values() if shown in (None, line.audience)}
-        allowed |= {claim.id for claim in claims if shown in (None, claim.audience)}
-        return sorted((r for r in found if r.id in allowed), key=lambda r: r.score, reverse=True)
+            lexicon = await self._lexicons.of_user(connection, user_id)
+            best = rank(near, lexicon, text, audience=shown, limit=limit)
+            return await self._resolved(connection, user_id, best, shown)
 
-    def _pack(self, found: list[Recalled], known: set[str]) -> list[Recalled]:
-        new = [recalled for recalled in found if not recalled.rests_on & known]
+    async def _resolved(
+        self, connection: AsyncConnection, user_id: str, best: Sequence[Candidate], shown: str | None
+    ) -> list[Recalled]:
+        """The candidates that are this user's in the record too, and of the audience: another wall."""
+        of = {kind: [each.id[1:] for each in best if each.id[0] == kind] for kind in (MESSAGE, MEMORY)}
+        lines = await self._transcript.of_user(connection, user_id, of[MESSAGE], remembered=True)
+        claims = await self._memories.of_user(connection, user_id, ids=of[MEMORY])
+        found = {memory_entry(claim.id): claim for claim in claims if shown in (None, claim.audience)}
+        said = {message_entry(line.id): line for line in lines.values() if shown in (None, line.audience)}
+        return [
+            _from_memory(found[each.id], each) if each.id in found else _from_line(said[each.id], each)
+            for each in best
+            if each.id in found or each.id in said
+        ]
+
+    def _packed(self, found: Sequence[Recalled], known: set[str]) -> Recall:
         packed: list[Recalled] = []
+        left_out: list[LeftOut] = []
         left = self._tokens
-        for recalled in new:
-            # A message and a claim that rests on it say the same: the better placed one is enough.
-            if any(
-                r.rests_on & recalled.rests_on and (r.kind == SAID) != (recalled.kind == SAID) for r in packed
-            ):
-                continue
+        least = LEAST_SHARE * max((r.score for r in found if not r.rests_on & known), default=0.0)
+        for recalled in found:
             cost = count_tokens(recalled.text) + OVERHEAD_TOKENS
-            if recalled.score < new[0].score - SCORE_WIDTH or len(packed) == KEPT or cost > left:
+            if recalled.rests_on & known:
+                reason = "in the window"
+            elif any(_say_the_same(recalled, other) for other in packed):
+                reason = "said already"
+            elif recalled.score < least:
+                reason = "far behind"
+            elif len(packed) == KEPT or cost > left:
+                reason = "no room"
+            else:
+                packed.append(recalled)
+                left -= cost
                 continue
-            packed.append(recalled)
-            left -= cost
-        return packed
+            left_out.append(LeftOut(recalled, reason))
+        return Recall(tuple(packed), tuple(left_out))
 
 
-def _from_memory(memory: Memory, score: float) -> Recalled:
+def _say_the_same(one: Recalled, other: Recalled) -> bool:
+    """A message and a claim that rests on it: the better placed one is enough."""
+    return bool(one.rests_on & other.rests_on) and (one.kind == SAID) != (other.kind == SAID)
+
+
+def _from_memory(memory: Memory, candidate: Candidate) -> Recalled:
     source = memory.sources[-1]
     rests_on = frozenset(source.message_id for source in memory.sources)
-    return Recalled(memory.id, memory.kind, memory.text, score, source.said_at, source, rests_on)
+    return Recalled(
+        memory.id,
+        memory.kind,
+        memory.text,
+        candidate.score,
+        source.said_at,
+        source,
+        rests_on,
+        candidate.signals,
+    )
 
 
-def _from_line(line: Line, score: float) -> Recalled:
+def _from_line(line: Line, candidate: Candidate) -> Recalled:
     text = truncate_tokens(line.text, RECALLED_TOKENS)
     source = Source(line.id, text, 0, line.said_at)
-    return Recalled(line.id, SAID, text, score, line.said_at, source, frozenset((line.id,)))
+    return Recalled(
+        line.id, SAID, text, candidate.score, line.said_at, source, frozenset((line.id,)), candidate.signals
+    )

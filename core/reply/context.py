@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.clock import Clock
 from core.delivery.turns import Turn
 from core.llm.model import ChatMessage
-from core.memory.recall import Recall, Recaller
+from core.memory.recall import Recall, Recalled, Recaller
 from core.memory.summary import Summaries
 from core.memory.transcript import Line, Transcript
 from core.messages import ConversationKind
@@ -36,10 +36,8 @@ class Course:
         return {
             "memories": [
                 {
-                    "id": recalled.id,
+                    **_scored(recalled),
                     "text": recalled.text,
-                    "score": round(recalled.score, 4),
-                    "kind": recalled.kind,
                     "source": {
                         "message": recalled.source.message_id,
                         "quote": recalled.source.quote,
@@ -48,8 +46,14 @@ class Course:
                 }
                 for recalled in self.recall.memories
             ],
+            "left_out": [{**_scored(left.recalled), "reason": left.reason} for left in self.recall.left_out],
             "timings": self.timings,
         }
+
+
+def _scored(recalled: Recalled) -> dict[str, object]:
+    signals = {name: value and round(value, 4) for name, value in recalled.signals.items()}
+    return {"id": recalled.id, "kind": recalled.kind, "score": round(recalled.score, 4), "signals": signals}
 
 
 class Context:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,12 @@ async def one_at_a_time(connection: AsyncConnection, what: str) -> None:
 def new_id() -> str:
     """An opaque id of 32 hexadecimal characters that sorts by the time of its making (UUID version 7)."""
     return uuid_utils.uuid7().hex
+
+
+def id_before(id: str, by: timedelta) -> str:
+    """What sorts before all ids that were made up to so long before this one."""
+    milliseconds = int(id[:12], 16) - by // timedelta(milliseconds=1)
+    return f"{max(milliseconds, 0):012x}"
 
 
 class Database:

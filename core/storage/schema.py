@@ -73,7 +73,9 @@ users = _table(
     Column("id", String(32), primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("admitted_at", UtcDateTime),
+    Column("memory_revision", Integer, nullable=False, server_default=text("0")),
 )
+"""`memory_revision` grows when something is taken back, so that no process goes on with what it has read."""
 
 keys = _table(
     "keys",
@@ -154,7 +156,7 @@ messages = _table(
     Column("id", String(32), primary_key=True),
     Column("turn_id", ForeignKey("turns.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("conversation_id", ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("position", Integer, nullable=False),
     Column("role", String(16), nullable=False),
     Column("text_sealed", LargeBinary, nullable=False),
@@ -162,6 +164,7 @@ messages = _table(
     Column("event_digest", String(64), index=True),
     Column("audience", String(32), nullable=False),
     Column("remembered", Boolean, nullable=False),
+    Index("ix_messages_user", "user_id", "id"),
 )
 """`audience`: "private", or the group conversation whose members read it. `remembered`: is indexed."""
 
@@ -182,7 +185,7 @@ deliveries = _table(
 memories = _table(
     "memories",
     Column("id", String(32), primary_key=True),
-    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("audience", String(32), nullable=False),
     Column("kind", String(32), nullable=False),
     Column("text_sealed", LargeBinary, nullable=False),
@@ -193,6 +196,7 @@ memories = _table(
     Column("retired_at", UtcDateTime),
     Column("confidence", Float, nullable=False),
     UniqueConstraint("user_id", "audience", "claim_digest"),
+    Index("ix_memories_user", "user_id", "id"),
 )
 
 sources = _table(

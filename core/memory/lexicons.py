@@ -1,0 +1,132 @@
+"""The lexicons of those who talk now: read from the record when they are needed, kept up with it, let go."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.memory.changes import memory_entry, message_entry
+from core.memory.claims import TEXT as CLAIM
+from core.memory.lexicon import Lexicon
+from core.memory.transcript import TEXT as MESSAGE
+from core.privacy.vault import Box, Vault
+from core.storage.database import id_before
+from core.storage.schema import memories, messages, users
+
+KEPT_ENTRIES = 400_000
+"""About 200 bytes each, of all users together. Whoever hasn't talked for the longest is let go first."""
+
+LATEST = timedelta(minutes=1)
+"""A row may be committed so much later than its id was made: the newest are looked through again."""
+
+SMALL = 200
+"""More entries than this are read in a thread: a large lexicon takes seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A row to be added, still sealed."""
+
+    entry_id: str
+    sealed: bytes
+    context: str
+    audience: str
+    said: tuple[str, datetime] | None
+
+
+@dataclass(slots=True)
+class _Held:
+    revision: int
+    lexicon: Lexicon = field(default_factory=Lexicon)
+    newest: str = ""
+    """The highest id of a message or a memory seen so far."""
+
+
+class Lexicons:
+    """Each user's lexicon, as the record stands. Words are nowhere but in this process's memory."""
+
+    def __init__(self, vault: Vault, *, kept_entries: int = KEPT_ENTRIES) -> None:
+        self._vault = vault
+        self._kept_entries = kept_entries
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    async def of_user(self, connection: AsyncConnection, user_id: str) -> Lexicon:
+        """The user's lexicon with all that is remembered now, and nothing that was taken back.
+
+        Raises:
+            Undecryptable: the user's key is destroyed.
+        """
+        turn = self._turns.setdefault(user_id, asyncio.Lock())
+        try:
+            async with turn:
+                return await self._brought_up(connection, user_id)
+        finally:
+            if not turn.locked():
+                self._turns.pop(user_id, None)
+
+    async def _brought_up(self, connection: AsyncConnection, user_id: str) -> Lexicon:
+        held = self._held.pop(user_id, None)
+        box = await self._vault.box(connection, user_id)
+        revision = await connection.scalar(select(users.c.memory_revision).where(users.c.id == user_id))
+        if held is None or held.revision != revision:
+            held = _Held(revision or 0)
+        rows = await self._new_rows(connection, user_id, held)
+        if rows:
+            if len(rows) > SMALL:
+                await asyncio.to_thread(_add, held.lexicon, rows, box)
+            else:
+                _add(held.lexicon, rows, box)
+            held.newest = max(held.newest, *(row.entry_id[1:] for row in rows))
+        self._held[user_id] = held
+        self._make_room()
+        return held.lexicon
+
+    async def _new_rows(self, connection: AsyncConnection, user_id: str, held: _Held) -> list[_Told]:
+        after = id_before(held.newest, LATEST) if held.newest else ""
+        said = (
+            select(
+                messages.c.id,
+                messages.c.text_sealed,
+                messages.c.audience,
+                messages.c.conversation_id,
+                messages.c.said_at,
+            )
+            .where(messages.c.user_id == user_id, messages.c.remembered, messages.c.id > after)
+            .order_by(messages.c.id)
+        )
+        claimed = (
+            select(memories.c.id, memories.c.text_sealed, memories.c.audience)
+            .where(memories.c.user_id == user_id, memories.c.retired_at.is_(None), memories.c.id > after)
+            .order_by(memories.c.id)
+        )
+        told = [
+            _Told(
+                message_entry(row.id),
+                row.text_sealed,
+                MESSAGE,
+                row.audience,
+                (row.conversation_id, row.said_at),
+            )
+            for row in await connection.execute(said)
+        ]
+        told += [
+            _Told(memory_entry(row.id), row.text_sealed, CLAIM, row.audience, None)
+            for row in await connection.execute(claimed)
+        ]
+        return [row for row in told if row.entry_id not in held.lexicon]
+
+    def _make_room(self) -> None:
+        entries = sum(len(held.lexicon) for held in self._held.values())
+        while entries > self._kept_entries and len(self._held) > 1:
+            _, gone = self._held.popitem(last=False)
+            entries -= len(gone.lexicon)
+
+
+def _add(lexicon: Lexicon, rows: Iterable[_Told], box: Box) -> None:
+    for row in rows:
+        lexicon.add(row.entry_id, box.open(row.sealed, row.context), row.audience, row.said)

@@ -1,0 +1,94 @@
+"""Ranking: meaning, words and neighbourhood, within the audience, of what the lexicon has."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core.memory.lexicon import Lexicon
+from core.memory.ranking import CANDIDATES, Candidate, rank
+from core.storage.index import Neighbour
+
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+TEXTS = ["violin lesson", "rain today", "tea at home", "new bike", "old car"]
+
+
+@pytest.fixture
+def lexicon() -> Lexicon:
+    """Entries that stand alone, each in a conversation of its own."""
+    made = Lexicon()
+    for number, text in enumerate(TEXTS):
+        made.add(f"m{number}", text, "team" if number == 4 else "private", (f"c{number}", NOON))
+    return made
+
+
+def near(**similarities: float) -> list[Neighbour]:
+    found = [Neighbour(id, similarity) for id, similarity in similarities.items()]
+    return sorted(found, key=lambda each: each.similarity, reverse=True)
+
+
+def ranked(
+    lexicon: Lexicon, found: list[Neighbour], words: str = "", audience: str | None = None, limit: int = 9
+) -> list[Candidate]:
+    return rank(found, lexicon, words, audience=audience, limit=limit)
+
+
+def ids(candidates: list[Candidate]) -> list[str]:
+    return [candidate.id for candidate in candidates]
+
+
+def test_words_lift_what_is_about_as_near(lexicon: Lexicon) -> None:
+    found = near(m1=0.3, m0=0.28, m2=0.2)
+    assert ids(ranked(lexicon, found)) == ["m1", "m0", "m2"]
+    assert ids(ranked(lexicon, found, "violin")) == ["m0", "m1", "m2"]
+
+
+def test_meaning_wins_where_it_is_plain(lexicon: Lexicon) -> None:
+    assert ids(ranked(lexicon, near(m1=0.7, m0=0.2), "violin"))[0] == "m1"
+
+
+def test_what_the_index_did_not_find_is_found_by_its_words(lexicon: Lexicon) -> None:
+    (found,) = ranked(lexicon, [], "violin")
+    assert (found.id, found.similarity, found.meaning) == ("m0", None, 0)
+    assert found.score == found.words > 0
+
+
+def test_what_stands_beside_an_answer_is_lifted() -> None:
+    lexicon = Lexicon()
+    for number in range(4):
+        said = ("c", NOON + timedelta(minutes=number)) if number < 3 else ("other", NOON)
+        lexicon.add(f"m{number}", f"word {number}", "private", said)
+    found = ranked(lexicon, near(m1=0.5, m3=0.1, m0=0.09, m2=0.09))
+    assert ids(found) == ["m1", "m0", "m2", "m3"]
+    assert found[1].beside == pytest.approx(found[0].meaning / 2)
+
+
+def test_an_audience_sees_its_own_alone_and_nothing_leaks_by_a_neighbour() -> None:
+    lexicon = Lexicon()
+    lexicon.add("m0", "violin", "private", ("c", NOON))
+    lexicon.add("m1", "rain", "team", ("c", NOON))
+    found = near(m0=0.9, m1=0.1)
+    assert ids(ranked(lexicon, found, "violin", audience="team")) == ["m1"]
+    assert ranked(lexicon, found, "violin", audience="team")[0].beside == 0
+    assert ranked(lexicon, found, "violin", audience="elsewhere") == []
+
+
+def test_what_the_lexicon_does_not_have_is_not_ranked(lexicon: Lexicon) -> None:
+    assert ids(ranked(lexicon, near(m9=0.9, m0=0.5))) == ["m0"]
+    assert ranked(Lexicon(), near(m0=0.9)) == []
+
+
+def test_among_many_only_what_is_above_the_usual_counts() -> None:
+    lexicon = Lexicon()
+    for number in range(CANDIDATES + 1):
+        lexicon.add(f"m{number:03}", "word", "private")
+    found = [Neighbour(f"m{number:03}", 0.9 - number / 1000) for number in range(CANDIDATES)]
+    candidates = ranked(lexicon, found, limit=CANDIDATES)
+    assert ids(candidates) == [each.id for each in found[:-1]]
+    assert candidates[0].score == pytest.approx(0.099)
+    assert ids(ranked(lexicon, found, limit=3)) == ids(candidates)[:3]
+
+
+def test_signals_add_up(lexicon: Lexicon) -> None:
+    for each in ranked(lexicon, near(m0=0.5, m1=0.2), "violin rain"):
+        assert each.score == pytest.approx(each.meaning + each.words + each.beside)
+        assert each.signals["similarity"] == each.similarity
