@@ -66,7 +66,7 @@ machines: $(DEV) ## let the state machines try to break things, RUNS=200 times e
 	MACHINE_EXAMPLES=$(or $(RUNS),200) MACHINE_SHRINKS=1 \
 	  $(BIN)/pytest tests/integration/test_delivery_machine.py tests/integration/test_job_machine.py --timeout 0 $(ARGS)
 
-lock: $(DEV) ## write requirements.lock anew; pins stay (ARGS="--upgrade-package NAME" moves one)
+lock: $(BIN)/uv ## write requirements.lock anew; pins stay (ARGS="--upgrade-package NAME" moves one)
 	$(COMPILE) -o $(LOCKED) $(ARGS)
 
 bench: $(DEV) ## run the benchmarks
@@ -83,6 +83,10 @@ help: ## this list
 
 $(RUNTIME): $(SOURCES)
 	@$(call set-up,runtime)
+
+# It is there before a dependency is added that the lock doesn't have yet.
+$(BIN)/uv:
+	@$(call set-up,dev)
 
 $(DEV): $(SOURCES)
 	@$(call set-up,dev)

@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dead, name="dead")
+bench = typer.Typer(no_args_is_help=True)
+app.add_typer(bench, name="bench")
 
 WORKER_NICENESS = 10
 """Nobody waits for a worker: on a machine that it shares with the service, replies come first. For the same
@@ -151,6 +153,26 @@ def doctor() -> None:
     lines, healthy = asyncio.run(examine(_settings()))
     print("\n".join(lines))
     raise SystemExit(0 if healthy else 1)
+
+
+@bench.callback()
+def _measures() -> None:
+    """Measure this Mneme on data of your own."""
+
+
+@bench.command()
+def recall(
+    data: Annotated[Path, typer.Option(help="Conversations with questions, .json or .json.gz.")],
+    out: Annotated[Path | None, typer.Option(help="Where rankings go, a line of JSON a question.")] = None,
+) -> None:
+    """Tell Mneme whole conversations, ask it about them, and say how much of the evidence it finds.
+
+    The set is a list of {"id", "docs": [{"id", "text", "speaker", "date", "session"}], "questions": [{"id",
+    "text", "evidence": [doc id], "category"}]}. It is told to a Mneme of its own, which is gone afterwards.
+    """
+    from bots.bench import measure
+
+    print("\n".join(measure(_settings(), data, out)))
 
 
 @app.command()

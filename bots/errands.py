@@ -22,6 +22,7 @@ from core.users.sign_in import SignIn
 
 TIMEOUT_SECONDS = 5.0
 OWNER = "owner"
+NOBODY = "http://127.0.0.1:9/v1"
 CHANNELS = ("telegram", "slack")
 
 
@@ -91,12 +92,21 @@ async def welcome(settings: Settings) -> list[str]:
     return lines
 
 
+def speechless(settings: Settings) -> Settings:
+    """For work that asks no language model: none has to be named."""
+    named = settings.openai_api_key or settings.openai_base_url or settings.embedding_model
+    return settings if named else settings.model_copy(update={"openai_base_url": NOBODY})
+
+
 async def reindex(settings: Settings) -> int:
     """Rebuilds the index, starting the stores for it if they don't run; returns its number of entries."""
     from core.app import open_app
     from deploy import local
 
-    async with local.parts_for(settings, {"redis", "chroma"}) as whole, open_app(whole) as app:
+    async with (
+        local.parts_for(settings, {"redis", "chroma"}) as whole,
+        open_app(speechless(whole)) as app,
+    ):
         print(f"Indexing with {(await app.index.stamp()).embedding_model} ...", file=sys.stderr)
         return await app.indexer.rebuild()
 

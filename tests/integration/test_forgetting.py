@@ -7,7 +7,8 @@ import pytest
 
 from core.delivery.inbox import InboxState
 from core.delivery.screen import SHOWN
-from core.llm.embedder import LocalEmbedder, Vectors
+from core.llm.embedder import Vectors
+from core.llm.local_embedder import LocalEmbedder
 from core.memory.forgetting import FORGOTTEN
 from core.memory.indexing import Indexer
 from core.memory.jobs import JobState

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from threading import Thread
 
@@ -11,7 +12,8 @@ import pytest
 
 from core.errors import ConfigurationError, ModelRefused, ModelUnavailable
 from core.llm.budget import Unlimited
-from core.llm.embedder import LocalEmbedder, OpenAIEmbedder, build_embedder
+from core.llm.embedder import OpenAIEmbedder, build_embedder
+from core.llm.local_embedder import E5_DIMENSIONS, OTHER_LENGTH, LocalEmbedder
 from core.llm.tries import TRIES
 from core.settings import load_settings
 from tests.conftest import make_tries
@@ -68,6 +70,57 @@ async def test_understands_other_languages() -> None:
     near, far = passages @ await embedder.embed_query("What food can I not eat because of an allergy?")
     await embedder.aclose()
     assert near > far
+
+
+@pytest.fixture(scope="module")
+async def local() -> AsyncIterator[LocalEmbedder]:
+    embedder = LocalEmbedder()
+    yield embedder
+    await embedder.aclose()
+
+
+FACTS = {
+    "My sister keeps bees in her garden.": (
+        "Who in my family has bees?",
+        "Wer in meiner Familie hält Bienen?",
+    ),
+    "I broke my left arm as a child.": (
+        "Which bone did I break?",
+        "Welchen Knochen habe ich mir gebrochen?",
+    ),
+    "Ich trinke keinen Kaffee mehr.": ("Should I still drink coffee?", "Trinke ich noch Kaffee?"),
+    "Unser Zug nach Wien fährt um neun.": ("When does our train leave?", "Wann fährt unser Zug?"),
+    "My boss wants the report on Friday.": ("What is due at work?", "Wann will mein Chef den Bericht?"),
+    "Ich sammle alte Landkarten.": ("What do I collect?", "Was sammle ich?"),
+}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+async def test_a_question_finds_its_answer_among_two_languages(local: LocalEmbedder, fact: str) -> None:
+    passages = await local.embed_passages(list(FACTS))
+    for question in FACTS[fact]:
+        similarities = passages @ await local.embed_query(question)
+        assert list(FACTS)[similarities.argmax()] == fact, question
+
+
+async def test_the_english_model_has_a_say_in_english_alone(local: LocalEmbedder) -> None:
+    english, german = await local.embed_passages(["I collect old maps.", "Ich sammle alte Landkarten."])
+    assert np.linalg.norm(english[E5_DIMENSIONS:-1]) == pytest.approx(np.sqrt(0.5), abs=1e-3)
+    assert english[-1] == 0
+    assert not german[E5_DIMENSIONS:-1].any()
+    assert np.linalg.norm(german) == pytest.approx(np.linalg.norm(english), abs=1e-3)
+    question = await local.embed_query("Was sammle ich?")
+    assert not question[E5_DIMENSIONS:].any()
+    assert np.linalg.norm(question) == pytest.approx(OTHER_LENGTH, abs=1e-3)
+
+
+async def test_what_all_questions_have_in_common_is_taken_off(local: LocalEmbedder) -> None:
+    """As the model makes them, any two questions are alike (0.8 and more)."""
+    one, other = [
+        (await local.embed_query(text))[:E5_DIMENSIONS]
+        for text in ("Was sammle ich?", "Wann fährt unser Zug nach Wien?")
+    ]
+    assert one @ other / (np.linalg.norm(one) * np.linalg.norm(other)) < 0.5
 
 
 async def test_of_a_long_question_its_beginning_and_its_end_count() -> None:
