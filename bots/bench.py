@@ -116,7 +116,10 @@ def read_set(path: Path) -> list[Told]:
     try:
         packed = path.read_bytes()
         raw = json.loads(gzip.decompress(packed) if path.suffix == ".gz" else packed)
-        return [_told(conversation) for conversation in raw]
+        told = [_told(conversation) for conversation in raw]
+        if not any(conversation.questions for conversation in told):
+            raise ValueError("no question")
+        return told
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"{path} can't be read as a set ({type(error).__name__}): see --help"

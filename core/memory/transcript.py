@@ -22,6 +22,9 @@ _SENTENCE = re.compile(r"([^.!?…。！？؟\n]+)([.!?…。！？؟]*)")
 _QUESTION = re.compile("[?？؟]")
 _CLAUSE = re.compile(r"[^,;:–—،、，]+")
 _WORD = re.compile(r"[^\W_]+")
+TELLING_WORDS = 15
+TELLING_LETTERS = 30
+"""A question of so many words tells of its asker; where no spaces are written, one of so many letters."""
 ASIDE_WORDS = 3
 """A clause before a question that has so many says something: "I'm allergic to nuts, what can I eat?" """
 
@@ -48,11 +51,19 @@ class Statement:
 
 
 def is_statement(text: str) -> bool:
-    """Whether a sentence of the text says something, rather than only asking or commanding."""
+    """Whether a sentence of the text says something, rather than only asking or commanding.
+
+    A long question does: it tells what it is about.
+    """
     return not text.startswith("/") and any(
-        _WORD.search(sentence[1]) and not _QUESTION.search(sentence[2])
+        _WORD.search(sentence[1]) and (not _QUESTION.search(sentence[2]) or _is_long(sentence[1]))
         for sentence in _SENTENCE.finditer(text)
     )
+
+
+def _is_long(question: str) -> bool:
+    words = _WORD.findall(question)
+    return len(words) >= TELLING_WORDS or max(map(len, words)) >= TELLING_LETTERS
 
 
 def said_from(text: str, start: int) -> bool:

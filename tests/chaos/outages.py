@@ -32,6 +32,8 @@ PEOPLE = 4
 PAUSE_SECONDS = 1.0
 FAULT_SHARE = 0.5
 DISK_MB = 16
+DISK_MB_A_SECOND = 0.4
+"""What is written in all outages together, and some room: only one of them is about a full disk."""
 RESTING = "My memory is resting"
 COLUMNS = ("accepted", "answered", "dead", "unknown", "lost", "doubled", "reordered")
 
@@ -229,11 +231,22 @@ def _places(number: int) -> list[Place]:
 
 
 @contextmanager
-def a_small_disk(folder: Path) -> Iterator[Path | None]:
-    """The record's folder as a disk of a few megabytes; None where that can't be made."""
+def a_small_disk(folder: Path, seconds: float) -> Iterator[Path | None]:
+    """The record's folder as a disk of a few megabytes; None where that can't be made.
+
+    `seconds` is how long each outage lasts.
+    """
     disk = folder / RECORD_FOLDER
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "mneme-chaos", str(disk)]
+    mount = [
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        f"size={DISK_MB + int(DISK_MB_A_SECOND * seconds)}m",
+        "mneme-chaos",
+        str(disk),
+    ]
     made = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
     try:
         yield disk if made else None
@@ -247,7 +260,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="how long each outage lasts")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mneme-outages-"))
-    with a_small_disk(folder) as disk:
+    with a_small_disk(folder, arguments.seconds) as disk:
         seen = asyncio.run(run(arguments.seconds, folder, disk, partial(print, flush=True)))
     if any(one.reckoning.wrong for one in seen):
         print(f"the logs are in {folder}")
