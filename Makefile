@@ -28,7 +28,7 @@ endif
 # The tests wait more than they work: three processes fit two cores.
 TESTERS ?= 3
 
-.PHONY: run test check chaos soak chaos-points chaos-outages machines lock bench bench-load clean help
+.PHONY: run test check chaos soak chaos-points chaos-outages machines lock bench bench-load bench-memory clean help
 
 run: $(RUNTIME) ## start Mneme and all it needs on this machine; Ctrl-C stops it
 	@exec $(BIN)/mneme run
@@ -74,6 +74,10 @@ bench: $(DEV) ## run the benchmarks
 
 bench-load: $(DEV) ## messages a second, beside echo bots (ARGS="--minutes 60"; ARGS=--help says more)
 	$(BIN)/python -m tests.benchmarks.load $(ARGS)
+
+bench-memory: $(DEV) ## what recall finds of the evidence in DATA=a-set.json.gz, beside the index alone
+	@test -n "$(DATA)" || { echo "Say which set: make bench-memory DATA=path.json.gz"; exit 1; }
+	@$(BIN)/mneme bench recall --data $(DATA) $(ARGS)
 
 clean: ## remove the environment and the caches; data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

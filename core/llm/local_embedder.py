@@ -36,7 +36,7 @@ E5_WEIGHT = 2.0
 """e5's differences are a fifth of MiniLM's: with this weight both have their say. Measured on public sets."""
 
 USUAL_ENGLISH = 0.25
-"""What MiniLM finds in an English text anyhow: texts of other languages, of which it knows nothing, get it."""
+"""What MiniLM finds in any English text: texts of other languages, of which it knows nothing, get it too."""
 
 OTHER_LENGTH = 3.0
 """Where e5 speaks alone, cosines of what fits and what doesn't lie a third as far apart."""
