@@ -1,6 +1,7 @@
 """Reading a conversation for memories: one call to the model for many messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from core.errors import MalformedOutput
@@ -65,7 +66,7 @@ Examples. [1] Hi! I'm Tom and my sister Lea moved to Oslo.
 async def extract(model: LanguageModel, lines: Sequence[Line], user_id: str) -> list[Claim]:
     """The claims that one user's messages among the lines support; the user pays.
 
-    A malformed answer is asked for once more.
+    A malformed answer is asked for once more. After a full one the model reads on where it stopped.
 
     Raises:
         MalformedOutput: twice.
@@ -73,21 +74,35 @@ async def extract(model: LanguageModel, lines: Sequence[Line], user_id: str) -> 
     """
     own = [line for line in lines if line.user_id == user_id and line.role == "user"]
     numbered = dict(enumerate(own, start=1))
-    if not numbered:
-        return []
-    prompt = [ChatMessage("system", _INSTRUCTIONS), ChatMessage("user", _page(lines, numbered))]
-    try:
-        answer = await _ask(model, prompt, user_id)
-    except MalformedOutput:
-        answer = await _ask(model, prompt, user_id)
-    checked = (check(raw, numbered) for raw in answer["memories"])
-    return [claim for claim in checked if claim is not None]
+    claims: list[Claim] = []
+    while numbered:
+        told = await _read(model, _page(lines, numbered), user_id)
+        claims += [claim for raw in told if (claim := check(raw, numbered)) is not None]
+        numbered = _unread(numbered, told)
+        lines = lines[lines.index(numbered[min(numbered)]) :] if numbered else ()
+    return claims
 
 
-async def _ask(model: LanguageModel, prompt: Sequence[ChatMessage], payer: str) -> dict[str, Any]:
-    return await model.structured(
-        prompt, schema=_SCHEMA, schema_name="memories", max_tokens=MAX_TOKENS, payer=payer
+def _unread(numbered: dict[int, Line], told: Sequence[Mapping[str, Any]]) -> dict[int, Line]:
+    """What a full answer may not have got to: from the last message that it cites, which may say more."""
+    cited = [raw["message"] for raw in told if raw["message"] in numbered]
+    if len(told) < MAX_CLAIMS or not cited:
+        return {}
+    first, last = min(numbered), max(cited)
+    return {number: line for number, line in numbered.items() if number >= last and number > first}
+
+
+async def _read(model: LanguageModel, page: str, payer: str) -> list[dict[str, Any]]:
+    prompt = [ChatMessage("system", _INSTRUCTIONS), ChatMessage("user", page)]
+    ask = partial(
+        model.structured, prompt, schema=_SCHEMA, schema_name="memories", max_tokens=MAX_TOKENS, payer=payer
     )
+    try:
+        answer = await ask()
+    except MalformedOutput:
+        answer = await ask()
+    told: list[dict[str, Any]] = answer["memories"]
+    return told
 
 
 def _page(lines: Sequence[Line], numbered: dict[int, Line]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import select, update
 
 from core.errors import LeaseLost
 from core.llm.tokens import count_tokens
+from core.memory.extraction import MAX_CLAIMS
 from core.memory.jobs import KEPT_DAYS, MAX_ATTEMPTS, SUPERSEDED, Job, JobKind, JobState
 from core.memory.page import PAGE_TOKENS
 from core.messages import Enclosure, EnclosureKind
@@ -16,7 +18,15 @@ from core.settings import Settings
 from core.storage.database import database_seconds
 from core.storage.schema import conversations, jobs, memories, messages, sources
 from tests.integration.conftest import a_house
-from tests.integration.remembering import ONE_DATABASE, People, index_entries, people_of, reader
+from tests.integration.remembering import (
+    ONE_DATABASE,
+    Body,
+    People,
+    index_entries,
+    is_fold,
+    people_of,
+    reader,
+)
 from tests.processes import until
 from tests.standins.model import ModelStandIn
 
@@ -125,6 +135,30 @@ async def test_a_model_that_cites_the_assistant_or_nobody_is_not_believed(people
     await people.say("I live in Porto.")
     await people.work()
     assert await people.texts() == []
+    assert await people.job_states() == [JobState.DONE]
+
+
+@ONE_DATABASE
+@pytest.mark.parametrize("each", [1, MAX_CLAIMS], ids=["a claim a message", "a message full of claims"])
+async def test_after_a_full_answer_it_reads_on_where_it_stopped(people: People, each: int) -> None:
+    """As after a flood: no list is long enough for all that was said in one go."""
+    said = [f"My locker number {n} holds a violin." for n in range(MAX_CLAIMS + 3)]
+
+    def read(body: Body) -> str:
+        page = body["messages"][-1]["content"]
+        found = [
+            {"message": int(number), "quote": text, "kind": "fact", "text": text}
+            for number, text in re.findall(r"^\[(\d+)\] \([\d-]+\) (My .*)$", page, re.MULTILINE)
+            for _ in range(each)
+        ]
+        return json.dumps({"memories": found[:MAX_CLAIMS]})
+
+    people.model.extract = read
+    for text in said:
+        await people.house.accept(text)
+    await people.house.settled()
+    await people.work()
+    assert sorted(await people.texts()) == sorted(said)
     assert await people.job_states() == [JobState.DONE]
 
 
@@ -457,7 +491,7 @@ async def test_an_endless_conversation_is_folded_in_pieces_that_fit(short: Peopl
     for n in range(12):
         await short.say(f"Item {n}? " + "and many more words " * 100 + "is it?")
     await short.work()
-    (fold,) = [call["messages"][-1]["content"] for call in short.model.calls if "response_format" in call]
+    (fold,) = [call["messages"][-1]["content"] for call in short.model.calls if is_fold(call)]
     assert count_tokens(fold) <= PAGE_TOKENS
     row = await short.house.row(conversations)
     async with short.app.database.read() as connection:
