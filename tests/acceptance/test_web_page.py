@@ -123,7 +123,7 @@ async def test_a_conversation_streams_and_outlives_a_reload(
         await say(page, SECRET)
         await expect(page.locator(".reply strong")).to_have_text("see")
         model.answer = lambda messages: LONG_REPLY
-        model.piece_seconds = 0.05
+        model.piece_seconds = 0.15
         await page.click("#new")
         await expect(page.locator("#empty")).to_be_visible()
         await send(page, "What am I allergic to?")

@@ -31,7 +31,7 @@ class House:
 async def house() -> AsyncIterator[House]:
     slack = SlackStandIn()
     await slack.start()
-    channel = SlackChannel(settings_for(slack, platform_timeout_seconds=1.0), RecordingDesk())
+    channel = SlackChannel(settings_for(slack, platform_timeout_seconds=4.0), RecordingDesk())
     async with served(channel):
         slack.say("D1", "hi")
         yield House(slack, channel)

@@ -282,7 +282,7 @@ async def test_who_lost_its_lease_writes_nothing(people: People, open_settings: 
     """A worker stood still for too long, another did the job: the first one's result must not be added."""
     await people.say("I live in Porto")
     (job_id,) = await people.app.jobs.due()
-    people.model.piece_seconds = 0.05
+    people.model.piece_seconds = 0.5
     async with a_house(open_settings) as other:
         slow = asyncio.create_task(people.app.job_runner.run(job_id))
         await until(lambda: people.pages())
@@ -356,7 +356,7 @@ async def test_what_was_forgotten_while_the_model_read_does_not_come_back(people
 
 async def forgets_while_reading(people: People) -> None:
     (job_id,) = await people.app.jobs.due()
-    people.model.piece_seconds = 0.05
+    people.model.piece_seconds = 0.5
     reading = asyncio.create_task(people.app.job_runner.run(job_id))
     await until(lambda: people.pages())
     (said,) = [row for row in await people.house.rows(messages) if row.turn_id == 2 and row.role == "user"]
@@ -369,7 +369,7 @@ async def forgets_while_reading(people: People) -> None:
 async def test_what_was_edited_while_the_model_read_is_read_again(people: People) -> None:
     await people.say("I live in Porto", event="first")
     (job_id,) = await people.app.jobs.due()
-    people.model.piece_seconds = 0.05
+    people.model.piece_seconds = 0.5
     reading = asyncio.create_task(people.app.job_runner.run(job_id))
     await until(lambda: people.pages())
     await people.say("I'm allergic to peanuts", event="second", replaces="first")
@@ -472,7 +472,7 @@ async def test_what_was_folded_before_goes_into_the_next_fold(short: People) -> 
 
 async def test_a_conversation_begun_afresh_amid_the_fold_stays_fresh(short: People) -> None:
     await short.say_all(*(f"Number {n} is it?" for n in range(8)))
-    short.model.piece_seconds = 0.05
+    short.model.piece_seconds = 0.5
     (job_id,) = await short.app.jobs.due()
     folding = asyncio.create_task(short.app.job_runner.run(job_id))
     await until(lambda: [call for call in short.model.calls if "response_format" in call])

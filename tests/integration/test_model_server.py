@@ -16,17 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.servers import free_port
 from tests.standins.tiny_model import write_tiny_model
 
 KEY = "a-key-for-tests"
 STARTING_SECONDS = 120
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def command(model: Path, port: int) -> list[str]:

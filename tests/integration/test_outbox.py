@@ -35,7 +35,7 @@ async def answered(house: House, *texts: str) -> None:
 
 
 async def test_one_message_is_opened_and_then_only_edited(house: House, model: ModelStandIn) -> None:
-    model.piece_seconds = 0.05
+    model.piece_seconds = 0.2
     model.answer = lambda said: TEN
     await answered(house)
     (sheet,) = house.paper.sheets
@@ -53,7 +53,7 @@ async def test_a_late_edit_of_a_stalled_process_does_not_cover_the_reply(
     open_settings: Settings, model: ModelStandIn
 ) -> None:
     impatient = open_settings.model_copy(update={"lease_seconds": 2.0, "sweep_seconds": 30.0})
-    model.piece_seconds = 0.1
+    model.piece_seconds = 0.5
     model.answer = lambda said: TEN
     stalled = asyncio.Event()
     async with a_house(impatient) as first, a_house(impatient) as second:
@@ -63,6 +63,7 @@ async def test_a_late_edit_of_a_stalled_process_does_not_cover_the_reply(
             await until(lambda: first.paper.sheets)
             first.paper.hold_edit = stalled
             await until(lambda: first.paper.hold_edit is None)
+            model.piece_seconds = 0.0
             async with first.app.database.write() as connection:
                 await connection.execute(conversations.update().values(lease_until=0.0))
             async with lanes_running(second.app):
@@ -82,13 +83,15 @@ async def test_a_process_that_stood_still_leases_anew_before_it_writes_again(
 ) -> None:
     """Its clock says that its lease may be over: it doesn't wait to be told."""
     clock = StoppedClock(datetime.now(UTC))
-    model.piece_seconds = 0.1
+    model.piece_seconds = 1.0
     model.answer = lambda said: TEN
     async with a_house(open_settings, clock) as house, lanes_running(house.app):
         await house.accept("Hello")
         await until(lambda: house.paper.sheets)
         leased = (await house.row(conversations)).lease_token
         clock.advance(open_settings.lease_seconds)
+        await until(lambda: len(house.paper.sheets[0].texts) > 1)
+        model.piece_seconds = 0.0
         await house.settled()
         assert (await house.row(conversations)).lease_token == leased + 1
         assert (await house.row(inbox)).attempts == 2

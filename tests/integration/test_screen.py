@@ -43,7 +43,7 @@ async def followed(app: App, inbox_id: int, person: str = "ana") -> list[Progres
 
 
 async def test_a_reply_is_seen_growing_to_its_end(house: House, model: ModelStandIn) -> None:
-    model.piece_seconds = 0.15
+    model.piece_seconds = 0.3
     model.answer = lambda said: TEN
     async with lanes_running(house.app):
         accepted = await house.accept("Count to ten")

@@ -43,7 +43,7 @@ async def test_a_reply_grows_and_the_last_event_says_what_was_recalled(
     async with service.visit("ana") as ana:
         await ana.say("I'm allergic to peanuts")
         model.answer = lambda messages: LONG_REPLY
-        model.piece_seconds = 0.03
+        model.piece_seconds = 0.06
         inbox = await ana.send("What am I allergic to?", conversation="second")
         events = [event async for event in ana.events(f"/web/replies/{inbox}")]
     texts = [event["text"] for event in events]
