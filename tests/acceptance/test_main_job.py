@@ -50,7 +50,7 @@ async def test_it_remembers_across_conversations_and_restarts(
         await until(lambda: rows(app, jobs, jobs.c.state == "done"))
     for process in (worker, serving):
         process.terminate()
-        assert process.wait(30) == 0, mneme.log()
+        assert process.wait(90) == 0, mneme.log()
     await mneme.serve()
     answer = await mneme.ask("ana", "What am I allergic to?", "--new")
     assert any("peanuts" in memory["text"] for memory in answer["memories"])

@@ -176,7 +176,7 @@ async def test_a_stop_amid_a_long_reply_is_taken_up_in_the_same_message(
     await until(lambda: len(scene.telegram.chat(ANA).from_bot) > before, WITHIN_SECONDS)
     process = scene.mneme.processes[-1]
     process.terminate()
-    assert await asyncio.to_thread(process.wait, 20) == 0, scene.mneme.log()
+    assert await asyncio.to_thread(process.wait, 60) == 0, scene.mneme.log()
     scene.telegram.say(ANA, "And more", user=person(ANA))
     model.piece_seconds = 0.0
     await scene.mneme.serve()

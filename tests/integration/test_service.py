@@ -188,7 +188,7 @@ async def test_a_stop_amid_a_reply_lets_it_end(mneme: Mneme, model_server: Model
     await until(lambda: shown)
     (process,) = mneme.processes
     process.terminate()
-    assert await asyncio.to_thread(process.wait, 20) == 0, mneme.log()
-    reply = await asyncio.wait_for(asking, 20)
+    assert await asyncio.to_thread(process.wait, 60) == 0, mneme.log()
+    reply = await asyncio.wait_for(asking, 60)
     assert reply.text == words
     assert '"event": "stopped"' in log_of(mneme)

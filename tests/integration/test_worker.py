@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from workers.celery_app import QUEUE, make_celery
 from workers.tasks import RUN_JOB, SWEEP
 
 PORTO = "I live in Porto"
-STOP_SECONDS = 20
+STOP_SECONDS = 90
 
 
 @pytest.fixture
@@ -198,10 +197,8 @@ async def test_told_to_stop_amid_a_job_it_ends_it_first(
     calls = len(model.calls)
     worker = mneme.work()
     await until(lambda: len(model.calls) > calls)
-    began = time.monotonic()
     worker.terminate()
     assert await asyncio.to_thread(worker.wait, STOP_SECONDS) == 0, mneme.log()
-    assert time.monotonic() - began < STOP_SECONDS
     row = await house.row(jobs)
     assert (row.state, row.attempts) == (JobState.DONE, 1)
 
