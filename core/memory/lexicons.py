@@ -76,6 +76,10 @@ class Lexicons:
         if held is None or held.revision != revision:
             held = _Held(revision or 0)
         rows = await self._new_rows(connection, user_id, held)
+        if len(rows) > SMALL and len(held.lexicon):
+            # Somebody may be reading it: it mustn't grow in a thread meanwhile.
+            held = _Held(held.revision)
+            rows = await self._new_rows(connection, user_id, held)
         if rows:
             if len(rows) > SMALL:
                 await asyncio.to_thread(_add, held.lexicon, rows, box)

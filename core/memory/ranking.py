@@ -54,8 +54,8 @@ def rank(
 ) -> list[Candidate]:
     """The best entries for a question, best first; only those that the lexicon has, of the audience.
 
-    `near` is what the index found, best first; The score is how far the
-    similarity is above what is usual, and the words' coverage, and half of the better neighbour's two.
+    `near` is what the index found, best first. The score is how far the similarity is above what is usual,
+    and the words' coverage, and half of the better neighbour's two.
     """
     if not len(lexicon):
         return []

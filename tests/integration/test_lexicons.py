@@ -109,6 +109,10 @@ async def test_a_large_one_is_read_whole(people: People, lexicons: Lexicons) -> 
     lexicon = await lexicon_of(people, lexicons)
     assert len(lexicon) == SMALL + 2
     assert len(found(lexicon, f"n{SMALL}")) == 1
+    for number in range(SMALL + 1):
+        await add_message(people, f"Letter l{number} came.", id=new_id())
+    grown = await lexicon_of(people, lexicons)
+    assert (len(grown), len(lexicon)) == (2 * SMALL + 3, SMALL + 2), "who reads the old one isn't disturbed"
 
 
 async def test_one_persons_words_are_not_anothers(people: People, lexicons: Lexicons) -> None:
