@@ -117,8 +117,8 @@ def read_set(path: Path) -> list[Told]:
         packed = path.read_bytes()
         raw = json.loads(gzip.decompress(packed) if path.suffix == ".gz" else packed)
         told = [_told(conversation) for conversation in raw]
-        if not any(conversation.questions for conversation in told):
-            raise ValueError("no question")
+        if not told or not all(conversation.documents and conversation.questions for conversation in told):
+            raise ValueError("a conversation without documents or without questions")
         return told
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
