@@ -69,7 +69,17 @@ def test_rankings_name_the_sets_own_ids_and_nothing_is_left_behind(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "raw", ["", "[]x", "{}", '[{"id": 1}]', '[{"id": 1, "docs": [{}], "questions": []}]']
+    "raw",
+    [
+        "",
+        "[]x",
+        "{}",
+        '[{"id": 1}]',
+        '[{"id": 1, "docs": [{}], "questions": []}]',
+        json.dumps([conversation("one", docs=[])]),
+        json.dumps([conversation("one", questions=[])]),
+    ],
+    ids=["nothing", "no JSON", "no list", "no docs", "no document", "not one document", "not one question"],
 )
 def test_what_is_no_set_is_said(tmp_path: Path, raw: str) -> None:
     data = tmp_path / "set.json"
