@@ -1,6 +1,5 @@
 """The web chat as a person meets it: in a real browser, on a real service."""
 
-import json
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -13,7 +12,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from core.app import App, open_app
 from core.settings import Settings
-from tests.integration.web_service import WebService, running_service
+from tests.integration.web_service import SECRET, WebService, reads_the_secret, running_service
 from tests.servers import free_port
 from tests.standins.model import ModelStandIn
 
@@ -24,7 +23,6 @@ FLAGS = (
 ).split()
 PATIENCE_MS = 20_000
 PHONE_WIDTH, PHONE_HEIGHT = 360, 740
-SECRET = "I'm allergic to peanuts"
 LONG_REPLY = " ".join(f"word{number}" for number in range(60))
 ATTACK = (
     "<script>window.hacked=1</script><img src=x onerror='window.hacked=1'>[x](javascript:window.hacked=1)"
@@ -58,13 +56,7 @@ async def service(app: App) -> AsyncIterator[WebService]:
 @pytest.fixture(autouse=True)
 def observant(model: ModelStandIn) -> None:
     """The model reads the one claim that these tests make."""
-
-    def extract(body: dict[str, Any]) -> str:
-        said = SECRET in body["messages"][-1]["content"]
-        claim = {"message": 1, "quote": SECRET, "kind": "fact", "text": "Is allergic to peanuts"}
-        return json.dumps({"memories": [claim] if said else []})
-
-    model.extract = extract
+    model.extract = reads_the_secret
     model.answer = lambda messages: "I **see**."
 
 

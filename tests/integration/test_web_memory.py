@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 from core.app import App
-from tests.integration.web_service import Visit, WebService, running_service
+from tests.integration.web_service import SECRET, Visit, WebService, reads_the_secret, running_service
 from tests.processes import until
 from tests.standins.model import ModelStandIn
-
-SECRET = "I'm allergic to peanuts"
 
 
 @pytest.fixture
@@ -24,13 +22,7 @@ async def service(app: App) -> AsyncIterator[WebService]:
 @pytest.fixture(autouse=True)
 def observant(model: ModelStandIn) -> None:
     """The model reads the one claim that these tests make."""
-
-    def extract(body: dict[str, Any]) -> str:
-        said = SECRET in body["messages"][-1]["content"]
-        claim = {"message": 1, "quote": SECRET, "kind": "fact", "text": "Is allergic to peanuts"}
-        return json.dumps({"memories": [claim] if said else []})
-
-    model.extract = extract
+    model.extract = reads_the_secret
     model.answer = lambda messages: "I see."
 
 

@@ -14,6 +14,14 @@ from core.storage.database import new_id
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 TIMEOUT_SECONDS = 30.0
+SECRET = "I'm allergic to peanuts"
+
+
+def reads_the_secret(body: dict[str, Any]) -> str:
+    """A model that reads one claim, where it was said."""
+    said = SECRET in body["messages"][-1]["content"]
+    claim = {"message": 1, "quote": SECRET, "kind": "fact", "text": "Is allergic to peanuts"}
+    return json.dumps({"memories": [claim] if said else []})
 
 
 @dataclass(frozen=True)
