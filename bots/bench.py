@@ -81,10 +81,10 @@ class Findings:
             ours = [share for category in categories for share in self.recall[category]]
             theirs = [share for category in categories for share in self.dense[category]]
             yield f"{name:<30} {100 * mean(ours):>8.1f} {100 * mean(theirs):>12.1f} {len(ours):>10}"
-        quickest = sorted(self.milliseconds)
+        waits = sorted(self.milliseconds)
         yield (
             f"a question: {mean(self.tokens):.0f} tokens recalled; embedded, searched, read and packed in "
-            f"{median(quickest):.0f} ms, 95 of 100 within {quickest[int(0.95 * (len(quickest) - 1))]:.0f}"
+            f"{median(waits):.0f} ms, 95 of 100 within {waits[int(0.95 * (len(waits) - 1))]:.0f}"
         )
 
 
@@ -153,11 +153,10 @@ def _line(doc: Mapping[str, Any]) -> str:
 async def _measure(settings: Settings, told: Sequence[Told]) -> tuple[dict[str, list[str]], Findings]:
     from deploy import local
 
-    upgrade_to = database_url(settings)
     rankings: dict[str, list[str]] = {}
     findings = Findings()
     async with local.parts_for(settings, {"redis", "chroma"}) as whole:
-        await asyncio.to_thread(upgrade, upgrade_to)
+        await asyncio.to_thread(upgrade, database_url(settings))
         async with open_app(speechless(whole)) as app:
             for number, conversation in enumerate(told, start=1):
                 print(f"{conversation.id} ({number} of {len(told)}) ...", file=sys.stderr)

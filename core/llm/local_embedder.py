@@ -33,6 +33,7 @@ eighth of the time."""
 ENGINE_THREADS = 4
 
 E5_DIMENSIONS = 384
+DIMENSIONS = E5_DIMENSIONS + ENGLISH_DIMENSIONS + 1
 E5_WEIGHT = 2.0
 """e5's differences are a fifth of MiniLM's: with this weight both have their say. Measured on public sets."""
 
@@ -98,7 +99,7 @@ class LocalEmbedder:
         self._turns = Precedence()
 
     async def dimensions(self) -> int:
-        return E5_DIMENSIONS + ENGLISH_DIMENSIONS + 1
+        return DIMENSIONS
 
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         parts = [await self._encode(batch, is_query=False) for batch in _batches(texts)]
@@ -146,7 +147,7 @@ class _Engines:
 
     def passages(self, texts: list[str]) -> Vectors:
         """Vectors (len(texts), 769) of length 1."""
-        rows = np.zeros((len(texts), E5_DIMENSIONS + ENGLISH_DIMENSIONS + 1), np.float32)
+        rows = np.zeros((len(texts), DIMENSIONS), np.float32)
         rows[:, :E5_DIMENSIONS] = self._e5.encode(texts, False)
         for row, text in zip(rows, texts, strict=True):
             if language_of(text) == "en":
@@ -157,16 +158,16 @@ class _Engines:
 
     def question(self, text: str) -> Vectors:
         """A vector (769,) of length 1, or of `OTHER_LENGTH` where the question isn't English."""
-        row = np.zeros(E5_DIMENSIONS + ENGLISH_DIMENSIONS + 1, np.float32)
+        row = np.zeros(DIMENSIONS, np.float32)
         plain = self._e5.encode([text], True)[0]
         asked = plain - self._usual
         # The usual question itself asks for nothing in particular: then all of it has to do.
         row[:E5_DIMENSIONS] = E5_WEIGHT * (asked if np.linalg.norm(asked) > 1e-3 else plain)
-        is_english = language_of(text) == "en"
-        if is_english:
+        length = OTHER_LENGTH
+        if language_of(text) == "en":
             row[E5_DIMENSIONS:-1] = self._english.encode(text)
             row[-1] = USUAL_ENGLISH
-        length = 1.0 if is_english else OTHER_LENGTH
+            length = 1.0
         return row * np.float32(length / np.linalg.norm(row))
 
 

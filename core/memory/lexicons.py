@@ -18,7 +18,7 @@ from core.storage.database import id_before
 from core.storage.schema import memories, messages, users
 
 KEPT_ENTRIES = 400_000
-"""About 200 bytes each, of all users together. Whoever hasn't talked for the longest is let go first."""
+"""Half a kilobyte to two each, of all users together. Who was silent for the longest is let go first."""
 
 LATEST = timedelta(minutes=1)
 """A row may be committed so much later than its id was made: the newest are looked through again."""

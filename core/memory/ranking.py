@@ -13,7 +13,7 @@ CANDIDATES = 100
 
 WORDS_WEIGHT = 0.2
 BESIDE_WEIGHT = 0.5
-"""Tuned on halves of public sets and looked at in the others: see "Ranking" in core/README.md."""
+"""Tuned on the halves of public sets that are ours to look at: see "Ranking" in core/README.md."""
 
 LEAST_SIMILARITY = -0.05
 """What a similarity is counted from where the index holds less than it was asked for."""
