@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 MARK = re.compile(r"m(\d+)z")
 """What every message of the crowd holds once, and its reply repeats."""
@@ -99,5 +100,5 @@ def _covered(spans: Iterable[tuple[float, float]], begin: float, end: float) -> 
 
 
 def share(values: Sequence[float], percent: float) -> float:
-    """The value that so many percent of the sorted values don't exceed; 0 of none."""
-    return values[min(len(values) - 1, int(len(values) * percent / 100))] if values else 0.0
+    """The value that so many percent of the sorted values don't exceed (nearest rank); 0 of none."""
+    return values[max(1, ceil(len(values) * percent / 100)) - 1] if values else 0.0

@@ -55,6 +55,8 @@ FIRST_RATE = 10.0
 FEW_RATES = 4
 """With few conversations a search begins at one message a second in each, which is what platforms take, and
 is soon over: at such rates it takes minutes, and shows the platform's pace."""
+CHAT_REST_SECONDS = 2.0
+"""So long such a search rests before each rate: else the first message waits for the pace of those before."""
 ECHO_FIRST_RATE = 100.0
 SOAK_CONVERSATIONS = 100
 SOAK_SHARE = 0.5
@@ -154,6 +156,8 @@ async def measure(case: Case, folder: Path, postgresql: str | None, seconds: flo
     async with on_stage(case, folder, postgresql) as pressure:
 
         async def press(rate: float) -> Step:
+            if case.conversations < FIRST_RATE:
+                await asyncio.sleep(CHAT_REST_SECONDS)
             return await pressure.step(rate, max(FEWEST_MESSAGES, int(rate * seconds)))
 
         if not case.database:

@@ -37,5 +37,6 @@ def test_own_time_leaves_out_what_the_stand_ins_took() -> None:
 
 
 def test_a_share_of_sorted_values() -> None:
-    values = [float(number) for number in range(100)]
-    assert (share(values, 50), share(values, 95), share(values, 100), share([], 95)) == (50, 95, 99, 0)
+    values = [float(value) for value in range(1, 101)]
+    assert (share(values, 50), share(values, 95), share(values, 100), share([], 95)) == (50, 95, 100, 0)
+    assert share(values[:20], 95) == 19
