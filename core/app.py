@@ -34,6 +34,7 @@ from core.privacy.vault import Vault
 from core.reply.answer import Answerer
 from core.reply.commands import Commands
 from core.reply.context import Context
+from core.reply.memory_commands import MemoryCommands
 from core.reply.prompt import EXAMPLES
 from core.settings import Settings
 from core.storage.bell import Bell
@@ -136,7 +137,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         transcript = Transcript(vault, clock)
         summaries = Summaries(vault)
         memories = Memories(vault, master, transcript, clock)
-        forgetting = Forgetting(database, vault, transcript, summaries)
+        forgetting = Forgetting(database, vault, transcript, memories, summaries)
         indexer = Indexer(database, index, embedder, vault, master, transcript, memories, bell)
         recaller = Recaller(
             database, indexer, Lexicons(vault), transcript, memories, tokens=settings.recall_tokens
@@ -148,7 +149,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             extract_messages=settings.extract_messages,
             lease_seconds=JOB_LEASES * settings.lease_seconds,
         )
-        job_runner = JobRunner(database, jobs, model, transcript, memories, summaries, indexer)
+        job_runner = JobRunner(database, jobs, model, transcript, memories, summaries, indexer, recaller)
 
         answerer = Answerer(
             database=database,
@@ -176,10 +177,8 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
                 database,
                 people,
                 access,
-                transcript,
-                memories,
                 summaries,
-                forgetting,
+                MemoryCommands(database, screen, transcript, memories, forgetting, recaller),
                 on_trial=settings.mneme_on_trial,
             ),
             model=model,

@@ -20,6 +20,7 @@
     │   ├── DeliveryUnknown     the request left, no answer came: never send it again
     │   └── Undeliverable       refused for good: the person blocked the bot, the chat is gone
     ├── NotDead                 no dead letter goes by that name; the text says what it is instead
+    ├── UnknownUser             nobody, or more than one, goes by that name
     ├── LeaseLost               another worker holds the lane now; nothing may be committed
     └── Undecryptable           a sealed value doesn't open: wrong master key, or a forgotten person
 
@@ -116,6 +117,17 @@ class Undeliverable(DeliveryError):
 
 class NotDead(MnemeError):
     """No dead letter goes by that name; the text, for the operator, says what it is instead."""
+
+
+class UnknownUser(MnemeError):
+    """Nobody, or more than one, goes by a name that the operator gave."""
+
+    def __init__(self, count: int) -> None:
+        whose = "Nobody goes" if count == 0 else f"{count} people go"
+        super().__init__(
+            f"{whose} by that name. Give the user's id, or the account's: a name on the web and here, "
+            "a number on Telegram, an id such as U123 in Slack."
+        )
 
 
 class LeaseLost(MnemeError):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from enum import StrEnum
 
 MAX_TEXT_CHARS = 16_000
@@ -38,11 +38,15 @@ class Enclosure:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The account that wrote a message: `external_id` is the platform's own id for it."""
+    """The account that wrote a message: `external_id` is the platform's own id for it.
+
+    `zone`: the time zone of where they are; None, where a platform doesn't tell, counts as this machine's.
+    """
 
     external_id: str
     display_name: str
     language: str | None = None
+    zone: tzinfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections import OrderedDict
+from datetime import timedelta, timezone
 from typing import Any
 
 from slack_sdk.web.async_client import AsyncWebClient
@@ -12,14 +13,15 @@ from core.clock import Clock
 from core.messages import Sender, clean
 
 _KEPT = 5_000
-_KNOWN_SECONDS = 24 * 3600.0
+DAY_SECONDS = 24 * 3600
+_KNOWN_SECONDS = float(DAY_SECONDS)
 _UNKNOWN_SECONDS = 300.0
 _PATIENCE_SECONDS = 1.0
 """Slack waits three seconds for the acknowledgement, and the message must be committed within them."""
 
 
 class People:
-    """Names and languages by user id, asked once a day each. Best effort: a person may stay a bare id."""
+    """Names, languages and time zones by user id, asked once a day. Best effort: a person may stay an id."""
 
     def __init__(self, web: AsyncWebClient, clock: Clock) -> None:
         self._web = web
@@ -50,4 +52,11 @@ def _person(user_id: str, user: dict[str, Any]) -> Sender:
     names = (profile.get("display_name"), profile.get("real_name"), user.get("real_name"), user.get("name"))
     named = next((clean(name) for name in names if isinstance(name, str) and clean(name)), user_id)
     locale = user.get("locale")
-    return Sender(user_id, named, locale if isinstance(locale, str) and locale else None)
+    return Sender(user_id, named, locale if isinstance(locale, str) and locale else None, _zone(user))
+
+
+def _zone(user: dict[str, Any]) -> timezone | None:
+    seconds = user.get("tz_offset")
+    if not isinstance(seconds, int) or abs(seconds) >= DAY_SECONDS:
+        return None
+    return timezone(timedelta(seconds=seconds))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from aiohttp import web
@@ -27,6 +27,8 @@ FIRST_KEY = "first"
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
+DAY_MINUTES = 24 * 60
+
 
 class Chat:
     """The routes of a conversation. Each answers for its visitor alone."""
@@ -37,7 +39,7 @@ class Chat:
         self._streams = streams
 
     async def accept(self, request: web.Request, visitor: Visitor) -> web.Response:
-        """POST {text, event, conversation?}: the same event twice is one message."""
+        """POST {text, event, conversation?, utc_offset?}: the same event twice is one message."""
         body = await json_body(request)
         text = body.get("text")
         if not isinstance(text, str):
@@ -47,7 +49,7 @@ class Chat:
             channel=CHANNEL,
             workspace=WORKSPACE,
             event=f"{visitor.user_id}:{_key(body.get('event'), 'event')}",
-            sender=Sender(visitor.name, visitor.name),
+            sender=Sender(visitor.name, visitor.name, zone=_zone(body.get("utc_offset"))),
             conversation=ConversationRef(_reference(visitor, key), ConversationKind.DIRECT, {"key": key}),
             text=text,
             sent_at=datetime.now(UTC),
@@ -114,6 +116,13 @@ def _key(value: object, name: str) -> str:
     if not isinstance(value, str) or not _KEY.fullmatch(value):
         raise Refused(400, f"{name} must be 1 to 64 letters, digits, - or _.")
     return value
+
+
+def _zone(minutes: object) -> timezone | None:
+    """The time zone that a browser gives as minutes ahead of UTC."""
+    if not isinstance(minutes, int) or abs(minutes) >= DAY_MINUTES:
+        return None
+    return timezone(timedelta(minutes=minutes))
 
 
 def _reference(visitor: Visitor, key: str) -> str:

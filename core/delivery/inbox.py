@@ -256,7 +256,7 @@ def _written(message: IncomingMessage) -> dict[str, Any]:
     return {
         "text": "",
         "enclosures": [],
-        "sent_at": message.sent_at.isoformat(),
+        "sent_at": message.sent_at.astimezone(message.sender.zone).isoformat(),
         "reply_to": message.reply_to,
     }
 

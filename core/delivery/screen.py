@@ -12,7 +12,7 @@ from core.delivery.turns import TurnState
 from core.privacy.vault import Vault
 from core.storage.bell import Bell
 from core.storage.database import Database
-from core.storage.schema import deliveries, inbox, turns
+from core.storage.schema import deliveries, inbox, messages, turns
 
 SHOWN = "deliveries.shown"
 ACCOUNT = "turns.account"
@@ -83,6 +83,26 @@ class Screen:
                 shown = progress
                 if not shown.ended:
                     await self._bell.wait(rung, LOOK_SECONDS)
+
+    async def last_account(self, conversation_id: str, user_id: str) -> dict[str, Any]:
+        """The account of the newest reply by the model that the user got here; {} where there is none."""
+        newest = (
+            select(turns.c.account_sealed)
+            .join(messages, messages.c.turn_id == turns.c.id)
+            .where(
+                turns.c.conversation_id == conversation_id,
+                turns.c.user_id == user_id,
+                messages.c.role == "assistant",
+            )
+            .order_by(turns.c.id.desc())
+            .limit(1)
+        )
+        async with self._database.read() as connection:
+            sealed: bytes | None = await connection.scalar(newest)
+            if sealed is None:
+                return {}
+            account: dict[str, Any] = (await self._vault.box(connection, user_id)).open_json(sealed, ACCOUNT)
+        return account
 
     async def _turn(self, inbox_id: int, user_id: str) -> int | None:
         async with self._database.read() as connection:

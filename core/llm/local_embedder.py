@@ -31,8 +31,8 @@ BATCH_CHARS = 1_000
 eighth of the time."""
 
 ENGINE_THREADS = "1"
-"""For a short message two are no quicker, but cost half as much again. Who has few people and cores to spare sets
-OMP_NUM_THREADS."""
+"""For a short message two are no quicker, but cost half as much again. Who has few people and cores to spare
+sets OMP_NUM_THREADS."""
 
 E5_DIMENSIONS = 384
 DIMENSIONS = E5_DIMENSIONS + ENGLISH_DIMENSIONS + 1

@@ -22,18 +22,23 @@ from core.errors import (
     Undecryptable,
 )
 from core.llm.model import LanguageModel
+from core.memory.asserted import is_statement
 from core.memory.changes import hold_memory
-from core.memory.claims import Memories
+from core.memory.claims import Memories, Memory
 from core.memory.extraction import LINE_TOKENS, extract
 from core.memory.indexing import Indexer
 from core.memory.jobs import MAX_ATTEMPTS, Job, JobKind, JobQueue
 from core.memory.page import MAX_LINES, first_page
+from core.memory.recall import Recaller
 from core.memory.summary import LINE_TOKENS as FOLDED_LINE_TOKENS
 from core.memory.summary import Summaries, foldable, summarize
 from core.memory.transcript import Line, Transcript
 from core.messages import ConversationKind
 from core.storage.database import Database
 from core.storage.schema import conversations
+
+KNOWN = 12
+"""So many memories stand beside a page, for its messages to confirm or to replace."""
 
 JOBS = Counter("mneme_jobs", "Jobs of the memory that ended.", ["kind", "outcome"])
 log = structlog.get_logger()
@@ -51,6 +56,7 @@ class JobRunner:
         memories: Memories,
         summaries: Summaries,
         indexer: Indexer,
+        recaller: Recaller,
     ) -> None:
         self._database = database
         self._queue = queue
@@ -59,6 +65,7 @@ class JobRunner:
         self._memories = memories
         self._summaries = summaries
         self._indexer = indexer
+        self._recaller = recaller
         self._work: dict[JobKind, Callable[[Job], Awaitable[None]]] = {
             JobKind.EXTRACT: self._extract,
             JobKind.FOLD: self._fold,
@@ -125,7 +132,10 @@ class JobRunner:
             )
         unread = first_page(unread, line_tokens=LINE_TOKENS)
         writers = sorted({line.user_id for line in unread if line.role == "user"})
-        found = {writer: await extract(self._model, unread, writer) for writer in writers}
+        found = {
+            writer: await extract(self._model, unread, writer, await self._bearing_on(unread, writer))
+            for writer in writers
+        }
         async with self._database.write() as connection:
             await self._queue.finish(connection, job)
             for writer in writers:
@@ -134,7 +144,7 @@ class JobRunner:
             for writer, claims in found.items():
                 for claim in claims:
                     if claim.line.turn_id <= read:
-                        await self._memories.add(connection, writer, claim)
+                        await self._memories.learn(connection, writer, claim)
             await connection.execute(
                 update(conversations)
                 .where(
@@ -144,6 +154,12 @@ class JobRunner:
             )
             await self._queue.schedule_extraction(connection, job.conversation_id)
         await self._index(writers)
+
+    async def _bearing_on(self, lines: Sequence[Line], writer: str) -> list[Memory]:
+        """What is known of the writer that the lines may say again, or change."""
+        said = [line for line in lines if line.user_id == writer and is_statement(line.text)]
+        texts = [line.text for line in said]
+        return await self._recaller.related(writer, texts, said[0].audience, most=KNOWN) if said else []
 
     async def _index(self, writers: Sequence[str]) -> None:
         try:

@@ -4,10 +4,12 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.delivery.inbox import UNANSWERED_STATES, InboxState
+from core.memory.asserted import is_statement
 from core.memory.changes import memory_entry, message_entry, queue_change, take_back
+from core.memory.claims import Memories
+from core.memory.quotes import find_quote
 from core.memory.summary import Summaries
-from core.memory.transcript import TEXT, Transcript, is_statement
-from core.memory.write_gate import find_quote
+from core.memory.transcript import TEXT, Transcript
 from core.privacy.vault import Vault
 from core.storage.database import Database
 from core.storage.schema import deliveries, inbox, memories, messages, sources, turns
@@ -19,11 +21,17 @@ class Forgetting:
     """Takes back one memory, one message, or all of a user's. The index follows by its queue of changes."""
 
     def __init__(
-        self, database: Database, vault: Vault, transcript: Transcript, summaries: Summaries
+        self,
+        database: Database,
+        vault: Vault,
+        transcript: Transcript,
+        memories: Memories,
+        summaries: Summaries,
     ) -> None:
         self._database = database
         self._vault = vault
         self._transcript = transcript
+        self._memories = memories
         self._summaries = summaries
 
     async def memory(self, user_id: str, memory_id: str) -> bool:
@@ -139,6 +147,7 @@ class Forgetting:
             await self._drop(connection, user_id, memory_id)
 
     async def _drop(self, connection: AsyncConnection, user_id: str, memory_id: str) -> None:
+        await self._memories.reinstate(connection, user_id, memory_id)
         await connection.execute(
             delete(memories).where(memories.c.id == memory_id, memories.c.user_id == user_id)
         )

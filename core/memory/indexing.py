@@ -211,7 +211,9 @@ class Indexer:
         except Undecryptable:
             return {}
         said = {message_entry(line.id): _Told(line.text, line.audience) for line in lines.values()}
-        return said | {memory_entry(claim.id): _Told(claim.text, claim.audience) for claim in claims}
+        return said | {
+            memory_entry(claim.id): _Told(claim.text, claim.audience) for claim in claims if claim.is_believed
+        }
 
     async def _rotation(self, connection: AsyncConnection, user_id: str) -> Rotation:
         key = (await self._vault.box(connection, user_id)).derive("rotation")

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import nlargest
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,12 +12,14 @@ from core.errors import IndexMismatch, IndexUnavailable, ModelError, ModelUnavai
 from core.llm.tokens import count_tokens, truncate_tokens
 from core.memory.changes import MEMORY, MESSAGE, memory_entry, message_entry
 from core.memory.claims import Memories, Memory, Source
+from core.memory.cues import cue
 from core.memory.indexing import Indexer
 from core.memory.lexicons import Lexicons
 from core.memory.ranking import CANDIDATES, Candidate, rank
 from core.memory.transcript import Line, Transcript
 from core.privacy.audience import visible_to
 from core.storage.database import Database
+from core.storage.index import Neighbour
 
 RANKED = 40
 KEPT = 10
@@ -27,7 +30,13 @@ RECALLED_TOKENS = 150
 """A longer message is recalled by its beginning: whole, it would leave no room for anything else."""
 OVERHEAD_TOKENS = 12
 
+REFERRING_WORDS = 10
+"""A longer message says itself what it is about."""
+REFERRED_CHARS = 300
+
 SAID = "said"
+TROUBLE = (IndexUnavailable, IndexMismatch, ModelUnavailable, ModelError)
+"""Why the index couldn't be asked."""
 
 log = structlog.get_logger()
 
@@ -36,8 +45,8 @@ log = structlog.get_logger()
 class Recalled:
     """One memory for a prompt. `kind` is "said" for a message itself; `score` is the ranking's.
 
-    `source` is the newest of the messages that it rests on, whose ids are `rests_on`; `signals` are what the
-    score is made of.
+    `source` is the newest of the messages that it rests on, whose ids are `rests_on`; `until` is when it
+    ceased to be so, None for what holds; `signals` are what the score is made of.
     """
 
     id: str
@@ -47,6 +56,7 @@ class Recalled:
     said_at: datetime
     source: Source
     rests_on: frozenset[str]
+    until: datetime | None = None
     signals: Mapping[str, float | None] = field(default_factory=dict)
 
 
@@ -87,16 +97,20 @@ class Recaller:
         self._memories = memories
         self._tokens = tokens
 
-    async def find(self, user_id: str, text: str, audience: str, *, known: Collection[str]) -> Recall:
+    async def find(
+        self, user_id: str, text: str, audience: str, *, known: Collection[str], before: str = ""
+    ) -> Recall:
         """What this user said that bears on the text and may be shown to the audience.
 
-        `known` are ids of messages that the prompt holds anyway. Packed into the token budget.
+        `known` are ids of messages that the prompt holds anyway; `before` is the user's last message, for a
+        text that refers to it. Packed into the token budget.
         """
         if not text:
             return Recall()
+        question = _with_what_it_refers_to(text, before)
         try:
-            found = await self.ranked(user_id, text, audience, limit=RANKED + len(known))
-        except (IndexUnavailable, IndexMismatch, ModelUnavailable, ModelError) as error:
+            found = await self.ranked(user_id, question, audience, limit=RANKED + len(known))
+        except TROUBLE as error:
             log.warning("recall_resting", reason=type(error).__name__)
             return Recall(resting=True)
         return self._packed(found, set(known))
@@ -114,6 +128,60 @@ class Recaller:
             best = rank(near, lexicon, text, audience=shown, limit=limit)
             return await self._resolved(connection, user_id, best, shown)
 
+    async def history(self, user_id: str, about: str, audience: str) -> list[Memory | Line]:
+        """What the user told about something, with what is no longer so, in the order of time.
+
+        Without a topic all that has changed.
+
+        Raises:
+            IndexUnavailable, IndexMismatch, ModelUnavailable, ModelError: the index couldn't be asked.
+        """
+        shown = visible_to(audience)
+        if not about:
+            async with self._database.read() as connection:
+                return [*await self._memories.changed(connection, user_id, audience=shown)]
+        found = await self.ranked(user_id, about, audience, limit=KEPT)
+        found = [each for each in found if each.score >= LEAST_SHARE * found[0].score]
+        said = {id for each in found for id in each.rests_on}
+        async with self._database.read() as connection:
+            resting = [
+                memory
+                for memory in await self._memories.resting_on(connection, user_id, said)
+                if shown in (None, memory.audience)
+            ]
+            told = await self._memories.with_history(connection, user_id, resting)
+            cited = {source.message_id for memory in told for source in memory.sources}
+            verbatim = [each.id for each in found if each.kind == SAID and each.id not in cited]
+            lines = await self._transcript.of_user(connection, user_id, verbatim)
+        return sorted([*told, *lines.values()], key=_began)
+
+    async def related(self, user_id: str, texts: Sequence[str], audience: str, *, most: int) -> list[Memory]:
+        """The user's memories of just this audience that bear most on the texts.
+
+        While the index rests, by their words alone.
+        """
+        async with self._database.read() as connection:
+            newest = await self._memories.newest(connection, user_id, audience, limit=most + 1)
+        if len(newest) <= most:
+            return newest
+        best: dict[str, float] = {}
+        for text in texts:
+            near = await self._near(user_id, text, audience)
+            async with self._database.read() as connection:
+                lexicon = await self._lexicons.of_user(connection, user_id)
+            for found in rank(near, lexicon, text, audience=audience, limit=RANKED):
+                if found.id[0] == MEMORY:
+                    best[found.id[1:]] = max(best.get(found.id[1:], 0.0), found.score)
+        async with self._database.read() as connection:
+            ids = nlargest(most, best, key=best.__getitem__)
+            return await self._memories.of_user(connection, user_id, ids=ids, audience=audience)
+
+    async def _near(self, user_id: str, text: str, audience: str) -> list[Neighbour]:
+        try:
+            return await self._indexer.near(user_id, text, limit=CANDIDATES, audience=audience)
+        except TROUBLE:
+            return []
+
     async def _resolved(
         self, connection: AsyncConnection, user_id: str, best: Sequence[Candidate], shown: str | None
     ) -> list[Recalled]:
@@ -121,10 +189,17 @@ class Recaller:
         of = {kind: [each.id[1:] for each in best if each.id[0] == kind] for kind in (MESSAGE, MEMORY)}
         lines = await self._transcript.of_user(connection, user_id, of[MESSAGE], remembered=True)
         claims = await self._memories.of_user(connection, user_id, ids=of[MEMORY])
-        found = {memory_entry(claim.id): claim for claim in claims if shown in (None, claim.audience)}
+        over = await self._memories.over(connection, user_id, list(lines))
+        found = {
+            memory_entry(claim.id): claim
+            for claim in claims
+            if claim.is_believed and shown in (None, claim.audience)
+        }
         said = {message_entry(line.id): line for line in lines.values() if shown in (None, line.audience)}
         return [
-            _from_memory(found[each.id], each) if each.id in found else _from_line(said[each.id], each)
+            _from_memory(found[each.id], each)
+            if each.id in found
+            else _from_line(said[each.id], each, over.get(each.id[1:]))
             for each in best
             if each.id in found or each.id in said
         ]
@@ -152,6 +227,16 @@ class Recaller:
         return Recall(tuple(packed), tuple(left_out))
 
 
+def _with_what_it_refers_to(text: str, before: str) -> str:
+    """ "And her job?" asks for whom the message before it spoke of."""
+    refers = len(text.split()) <= REFERRING_WORDS and cue("refers").search(text)
+    return f"{before[-REFERRED_CHARS:]}\n{text}" if before and refers else text
+
+
+def _began(told: Memory | Line) -> datetime:
+    return told.valid_from if isinstance(told, Memory) else told.said_at
+
+
 def _say_the_same(one: Recalled, other: Recalled) -> bool:
     """A message and a claim that rests on it: the better placed one is enough."""
     return bool(one.rests_on & other.rests_on) and (one.kind == SAID) != (other.kind == SAID)
@@ -159,22 +244,28 @@ def _say_the_same(one: Recalled, other: Recalled) -> bool:
 
 def _from_memory(memory: Memory, candidate: Candidate) -> Recalled:
     source = memory.sources[-1]
-    rests_on = frozenset(source.message_id for source in memory.sources)
     return Recalled(
-        memory.id,
-        memory.kind,
-        memory.text,
-        candidate.score,
-        source.said_at,
-        source,
-        rests_on,
-        candidate.signals,
+        id=memory.id,
+        kind=memory.kind,
+        text=memory.text,
+        score=candidate.score,
+        said_at=source.said_at,
+        source=source,
+        rests_on=frozenset(source.message_id for source in memory.sources),
+        signals=candidate.signals,
     )
 
 
-def _from_line(line: Line, candidate: Candidate) -> Recalled:
+def _from_line(line: Line, candidate: Candidate, until: datetime | None) -> Recalled:
     text = truncate_tokens(line.text, RECALLED_TOKENS)
-    source = Source(line.id, text, 0, line.said_at)
     return Recalled(
-        line.id, SAID, text, candidate.score, line.said_at, source, frozenset((line.id,)), candidate.signals
+        id=line.id,
+        kind=SAID,
+        text=text,
+        score=candidate.score,
+        said_at=line.said_at,
+        source=Source(line.id, text, 0, line.said_at),
+        rests_on=frozenset((line.id,)),
+        until=until,
+        signals=candidate.signals,
     )

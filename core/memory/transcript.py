@@ -1,9 +1,8 @@
 """The transcript: what was said, by whom, to be read again by prompts and by the memory's jobs."""
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from sqlalchemy import Select, and_, exists, func, insert, select
@@ -11,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
 from core.delivery.turns import Turn
+from core.memory.asserted import is_statement
 from core.memory.changes import message_entry, queue_change
 from core.privacy.vault import Vault
 from core.storage.database import new_id
@@ -18,20 +18,10 @@ from core.storage.schema import conversations, messages, sources
 
 TEXT = "messages.text"
 
-_SENTENCE = re.compile(r"([^.!?…。！？؟\n]+)([.!?…。！？؟]*)")
-_QUESTION = re.compile("[?？؟]")
-_CLAUSE = re.compile(r"[^,;:–—،、，]+")
-_WORD = re.compile(r"[^\W_]+")
-TELLING_WORDS = 15
-TELLING_LETTERS = 30
-"""A question of so many words tells of its asker; where no spaces are written, one of so many letters."""
-ASIDE_WORDS = 3
-"""A clause before a question that has so many says something: "I'm allergic to nuts, what can I eat?" """
-
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One message of the transcript; `role` is "user" or "assistant"."""
+    """One message of the transcript; `role` is "user" or "assistant". `said_at` in its writer's zone."""
 
     id: str
     turn_id: int
@@ -50,34 +40,6 @@ class Statement:
     read: bool
 
 
-def is_statement(text: str) -> bool:
-    """Whether a sentence of the text says something, rather than only asking or commanding.
-
-    A long question does: it tells what it is about.
-    """
-    return not text.startswith("/") and any(
-        _WORD.search(sentence[1]) and (not _QUESTION.search(sentence[2]) or _is_long(sentence[1]))
-        for sentence in _SENTENCE.finditer(text)
-    )
-
-
-def _is_long(question: str) -> bool:
-    words = _WORD.findall(question)
-    return len(words) >= TELLING_WORDS or max(map(len, words)) >= TELLING_LETTERS
-
-
-def said_from(text: str, start: int) -> bool:
-    """Whether what begins at this place of the text is said, rather than asked or commanded."""
-    sentence = next((s for s in _SENTENCE.finditer(text) if s.start() <= start < s.end()), None)
-    if sentence is None or text.startswith("/"):
-        return False
-    if not _QUESTION.search(sentence[2]):
-        return True
-    asides = list(_CLAUSE.finditer(text, sentence.start(), sentence.end()))[:-1]
-    words = [list(_WORD.finditer(text, aside.start(), aside.end())) for aside in asides]
-    return any(len(found) >= ASIDE_WORDS and found[0].start() == start for found in words)
-
-
 class Transcript:
     """Reads and writes messages. All calls take part in the caller's transaction."""
 
@@ -94,7 +56,13 @@ class Transcript:
         known, is_answered = await self._written_down(connection, turn)
         rows: list[dict[str, Any]] = [
             # A message first seen as an edit stands for the one it replaces, so that later edits find it.
-            {"role": "user", "text": m.text, "said_at": m.sent_at, "event_digest": m.edits or m.event_digest}
+            {
+                "role": "user",
+                "text": m.text,
+                "said_at": m.sent_at,
+                "utc_offset": _offset_minutes(m.sent_at),
+                "event_digest": m.edits or m.event_digest,
+            }
             for m in turn.messages
             if m.text
         ]
@@ -217,8 +185,12 @@ class Transcript:
                 user_id=row.user_id,
                 role=row.role,
                 text=boxes[row.user_id].open(row.text_sealed, TEXT),
-                said_at=row.said_at,
+                said_at=row.said_at.astimezone(timezone(timedelta(minutes=row.utc_offset))),
                 audience=row.audience,
             )
             for row in rows
         ]
+
+
+def _offset_minutes(moment: datetime) -> int:
+    return round((moment.utcoffset() or timedelta()).total_seconds() / 60)

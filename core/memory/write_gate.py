@@ -1,92 +1,195 @@
-"""The write gate: what a model says it read becomes a memory only if the person really wrote it (P3)."""
+"""The write gate: what a model says it read becomes a memory only if the person really said so (P3)."""
 
-import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from core.memory.claims import Claim, Kind
-from core.memory.transcript import Line, said_from
+from core.llm.language import language_of
+from core.memory.asserted import (
+    asserted,
+    is_joke,
+    is_passing,
+    is_standing,
+    is_unsure,
+    part_of,
+    said_from,
+    sentence_of,
+    speaks_of_change,
+)
+from core.memory.attribution import names_a_relation, spoken_of
+from core.memory.claims import Change, Claim, Kind, Memory
+from core.memory.cues import cue
+from core.memory.dates import Bound, Period, resolve
+from core.memory.quotes import UNSPACED, find_quote, folded, word_spans
+from core.memory.transcript import Line
 
 MAX_CLAIM_CHARS = 300
+MAX_SUBJECT_CHARS = 60
 MIN_SUPPORT = 0.5
-"""The share of a claim's telling words that must stand in the message it cites."""
-CONFIDENCE_SAID = 0.9
+"""The share of a claim's telling words that must stand in its message; names and numbers all must."""
+SURE = 0.9
 """The person said so in these words; nobody has confirmed it yet."""
+UNSURE = 0.4
+"""They said "maybe": two such are believed (see `claims.confidence`), one isn't."""
 
 STEM_LETTERS = 4
 """The first letters stand for the word: "allergic" and "allergy" are one to a reader."""
 _ABOUT = frozenset(
     "a an and are called for from had has have he her his is it its does lived lives likes name named old "
-    "said she that the their them they this to user uses was with year years".split()
+    "said she that the their them they this to user uses was with year years "
+    "eine einen einem einer heißt namens wohnt hat ist mag person nutzer "
+    "est une des les habite appelle aime tiene vive llama una gusta tem mora chama gosta".split()
 )
 """Words that a claim in the third person adds to what was said."""
-
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
+_SELF = frozenset(
+    "me i myself self user person you ich mich nutzer moi je yo mismo usuario eu mim usuário 私 自分".split()
 )
-"""Letters of scripts that write no spaces: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+DATED = (Kind.EVENT, Kind.GOAL)
+"""What happens, on a day; all else is so from one day on."""
 
 
-def check(raw: Mapping[str, Any], lines: Mapping[int, Line]) -> Claim | None:
-    """The claim, if its quote stands in the user's own message of that number and carries what it says.
+def check(
+    raw: Mapping[str, Any],
+    lines: Mapping[int, Line],
+    heard: Mapping[int, Iterable[str]] | None = None,
+    known: Mapping[int, Memory] | None = None,
+) -> Claim | None:
+    """The claim, if the user's own message of that number says so of whom the claim says it.
 
-    `raw` has message (int), quote, kind and text; `lines` are the user's messages by their number.
+    `raw` is what the model gave: message (int), quote, kind and text, and perhaps about, when, change and
+    known. `lines` are the user's messages and `known` their memories, by number; `heard` is what the
+    assistant had said before each of the messages.
     """
     line = lines.get(raw["message"])
     text = " ".join(str(raw["text"]).split())
-    if line is None or not text or len(text) > MAX_CLAIM_CHARS:
+    if line is None or not text or len(text) > MAX_CLAIM_CHARS or _was_a_joke(raw["message"], lines):
         return None
-    span = find_quote(str(raw["quote"]), line.text)
-    if span is None or not said_from(line.text, span[0]) or not _supported(text, line.text):
+    said = asserted(line.text, (heard or {}).get(raw["message"], ()))
+    span = find_quote(str(raw["quote"]), said)
+    subject = _subject(str(raw.get("about", "")))
+    # Who "she" is may have been said before.
+    named = _standing_in(subject, " ".join(each.text for each in lines.values())) if subject else ""
+    if span is None or not said_from(line.text, span[0]) or not _supported(text, f"{said} {named}"):
         return None
-    return Claim(Kind(raw["kind"]), text, line, *span, confidence=CONFIDENCE_SAID)
-
-
-def find_quote(quote: str, text: str) -> tuple[int, int] | None:
-    """Where the quote's words stand in the text, (start, end); case and what is between words may differ."""
-    wanted = _folded(quote)
-    if not wanted:
+    if len(_telling(text)) < 2 or not _telling(said[slice(*span)]):
         return None
-    written = list(_letters(text))
-    folded = "".join(letter for letter, _ in written)
-    places = [place for _, place in written]
-    at = folded.find(wanted)
-    while at >= 0 and not (_is_edge(folded, places, at) and _is_edge(folded, places, at + len(wanted))):
-        at = folded.find(wanted, at + 1)
-    if at < 0:
+    kind = Kind(raw["kind"])
+    if is_passing(part_of(said, span[0]), dated=kind in DATED):
         return None
-    end = places[at + len(wanted) - 1] + 1
-    while end < len(text) and text[end] in ".!%€$":
-        end += 1
-    return places[at], end
+    if not _is_attributed(text, subject, said, span[0], named=bool(named)):
+        return None
+    sentence = said[slice(*sentence_of(said, span[0]))]
+    unsure = is_unsure(sentence) or (kind is Kind.INSTRUCTION and not is_standing(sentence))
+    claim = Claim(
+        kind, text, subject, line, *span, certainty=UNSURE if unsure else SURE, valid_from=line.said_at
+    )
+    return _related(_dated(claim, str(raw.get("when", "")), said), raw, sentence, known or {})
 
 
-def _letters(text: str) -> Iterator[tuple[str, int]]:
-    """The text's letters, marks and digits, folded, each with its place; a blank stands between words."""
-    between = False
-    for place, char in enumerate(text):
-        folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", char).casefold())
-        kept = [c for c in folded if unicodedata.category(c)[0] in "LMN"]
-        if kept and between:
-            yield " ", place - 1
-        # Joiners and soft hyphens (Cf) stand inside words.
-        between = not kept and (between or unicodedata.category(char) != "Cf")
-        yield from ((c, place) for c in kept)
+def _dated(claim: Claim, phrase: str, said: str) -> Claim:
+    """The claim with the date that its message gives, if the phrase stands there and means one."""
+    if not phrase or find_quote(phrase, said) is None:
+        return claim
+    period = resolve(phrase, claim.line.said_at, language_of(said))
+    if period is None:
+        return claim
+    begin, end = period.within(claim.line.said_at)
+    if period.bound is Bound.UNTIL:
+        claim = replace(claim, valid_until=end)
+    elif claim.kind in DATED:
+        claim = replace(claim, valid_from=begin, valid_until=end)
+    else:
+        claim = replace(claim, valid_from=begin)
+    return replace(claim, text=_with_date(claim.text, phrase, period))
 
 
-def _folded(text: str) -> str:
-    return "".join(letter for letter, _ in _letters(text)).strip()
+def _with_date(text: str, phrase: str, period: Period) -> str:
+    """The date in figures behind the words that say it, or at the end."""
+    if str(period) in text:
+        return text
+    span = find_quote(phrase, text)
+    place = span[1] if span else len(text)
+    before = text[:place].rstrip(".!。")
+    return f"{before} ({period}){text[len(before) :]}"
 
 
-def _is_edge(folded: str, places: list[int], at: int) -> bool:
-    """Whether a word may begin or end here: "cat" doesn't stand in "concatenate"."""
-    if at in (0, len(folded)):
+def _related(claim: Claim, raw: Mapping[str, Any], sentence: str, known: Mapping[int, Memory]) -> Claim:
+    """The claim with the memory that it confirms or replaces, if the message bears that out.
+
+    To confirm a memory the message has to say it, too, and not that it is over. To replace one it has to
+    speak of a change, or the two have to be of one kind and share a word.
+    """
+    memory = known.get(raw.get("known", 0))
+    if memory is None or memory.subject != claim.subject:
+        return claim
+    change, says_so = raw.get("change"), speaks_of_change(sentence)
+    if change == Change.CONFIRMS and not says_so and _supported(memory.text, claim.line.text):
+        return replace(claim, change=Change.CONFIRMS, known=memory.id)
+    differ = folded(memory.text) != folded(claim.text)
+    alike = memory.kind is claim.kind and _words(memory.text) & _words(claim.text)
+    if change == Change.REPLACES and differ and (says_so or alike):
+        return replace(claim, change=Change.REPLACES, known=memory.id)
+    return claim
+
+
+def _words(text: str) -> set[str]:
+    return {_stripped(word)[:STEM_LETTERS] for word in folded(text).split() if len(word) >= STEM_LETTERS}
+
+
+def _was_a_joke(number: int, lines: Mapping[int, Line]) -> bool:
+    after = lines.get(number + 1)
+    return after is not None and after.text.count(" ") <= 5 and is_joke(after.text)
+
+
+def _subject(about: str) -> str | None:
+    """Whom the model says it is about; None for the person."""
+    words = folded(about).removeprefix("the ").split()
+    if not words or len(about) > MAX_SUBJECT_CHARS or all(word in _SELF for word in words):
+        return None
+    return " ".join(about.split())
+
+
+def _telling(text: str) -> list[str]:
+    """The words that are left of it without greetings, thanks and the like."""
+    words = folded(cue("small_talk").sub(" ", text)).split()
+    return [each for word in words for each in (_in_pairs(word) if UNSPACED.match(word) else [word])]
+
+
+def _in_pairs(run: str) -> list[str]:
+    """A run of a script without spaces in twos, about a word each."""
+    return [run[at : at + 2] for at in range(0, len(run), 2)]
+
+
+def _is_attributed(text: str, subject: str | None, said: str, start: int, *, named: bool) -> bool:
+    """Whether the claim speaks of the one of whom the sentence does; `named`: its subject was named."""
+    begin, end = sentence_of(said, start)
+    sentence = said[begin:end]
+    somebody = spoken_of(sentence, _last_telling(text, sentence, start - begin))
+    if somebody is None:
+        return subject is None or bool(_standing_in(subject, sentence))
+    if not somebody:
+        return named
+    if _is_begun(_stripped(somebody)[:STEM_LETTERS], " " + _stripped(text)):
         return True
-    if places[at - 1] == places[at]:
-        return False  # amid what one character stands for
-    before, after = folded[at - 1], folded[at]
-    return " " in (before, after) or bool(_UNSPACED.match(before) or _UNSPACED.match(after))
+    return named and names_a_relation(text)  # "my mom", of whom the claim says "mother"
+
+
+def _last_telling(text: str, sentence: str, start: int) -> int:
+    """Where the last of the claim's telling words stands in the sentence; `start` if none does."""
+    claimed = {_stripped(word)[:STEM_LETTERS] for word in folded(text).split() if word not in _ABOUT}
+    places = [
+        at
+        for word, (at, _) in word_spans(sentence)
+        if len(word) >= STEM_LETTERS and _stripped(word)[:STEM_LETTERS] in claimed
+    ]
+    return places[-1] if places else start
+
+
+def _standing_in(subject: str, said: str) -> str:
+    """Those of the subject's words that were said."""
+    told = " " + _stripped(said)
+    return " ".join(word for word in subject.split() if _is_begun(_stripped(word)[:STEM_LETTERS], told))
 
 
 def _supported(claim: str, message: str) -> bool:
@@ -96,6 +199,8 @@ def _supported(claim: str, message: str) -> bool:
     if not all(f" {number} " in said + " " for number in numbers):
         return False
     names = {_stripped(word) for word in claim.split()[1:] if word[:1].isupper()}
+    if not all(_is_begun(part[:STEM_LETTERS], said) for name in names for part in name.split()):
+        return False
     telling = {word for word in words if len(word) >= STEM_LETTERS or word in names} - _ABOUT - numbers
     telling = telling or {word for word in words if len(word) > 1} - _ABOUT - numbers
     if not telling:
@@ -105,8 +210,8 @@ def _supported(claim: str, message: str) -> bool:
 
 def _stripped(text: str) -> str:
     """Folded, and without accents: "Tochter" stands in "Töchter"."""
-    return "".join(c for c in _folded(text) if unicodedata.category(c)[0] != "M")
+    return "".join(c for c in folded(text) if unicodedata.category(c)[0] != "M")
 
 
 def _is_begun(stem: str, said: str) -> bool:
-    return f" {stem}" in said or (bool(_UNSPACED.match(stem)) and stem in said)
+    return f" {stem}" in said or (bool(UNSPACED.match(stem)) and stem in said)

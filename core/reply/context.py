@@ -38,6 +38,7 @@ class Course:
                 {
                     **_scored(recalled),
                     "text": recalled.text,
+                    "until": recalled.until and recalled.until.isoformat(),
                     "source": {
                         "message": recalled.source.message_id,
                         "quote": recalled.source.quote,
@@ -89,8 +90,13 @@ class Context:
             names = await self._names(connection, turn, window)
         course.measure("window", began)
         began = course.clock.monotonic()
+        own = [line.text for line in window if line.role == "user" and line.user_id == turn.user_id]
         course.recall = await self._recaller.find(
-            turn.user_id, turn.text, turn.conversation.audience, known={line.id for line in window}
+            turn.user_id,
+            turn.text,
+            turn.conversation.audience,
+            known={line.id for line in window},
+            before=own[-1] if own else "",
         )
         course.measure("recall", began)
         enclosures = tuple(enclosure for message in turn.messages for enclosure in message.enclosures)
@@ -101,6 +107,7 @@ class Context:
             recall=course.recall,
             names=names,
             budget=self._prompt_tokens,
+            today=turn.messages[-1].sent_at.date(),
             examples=self._examples,
         )
 

@@ -7,6 +7,7 @@ this order, and what was recalled for this one message stands right before it.
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import accumulate
 from math import ceil
 
@@ -66,19 +67,22 @@ def compose(
     recall: Recall,
     names: dict[str, str],
     budget: int,
+    today: date,
     examples: Sequence[ChatMessage] = (),
 ) -> list[ChatMessage]:
     """The messages for the model, at most `budget` tokens: the oldest of the window give way first.
 
     What was recalled gives way, worst first, to the instructions, the summary and the message itself.
+    `today` is the date where the person is.
     `names` maps user ids to names in a group, so that the model can tell speakers apart; {} in private.
     `examples` are exchanges that nobody had, shown before the window.
     """
     budget -= sum(_cost(example.content) for example in examples)
     question = _fit(_question(ask), int(budget * MESSAGE_SHARE))
-    room = budget - _cost(question) - _cost(INSTRUCTIONS + EARLIER) - MARGIN_TOKENS
+    instructions = f"{INSTRUCTIONS}\nToday is {today:%A, %Y-%m-%d}."
+    room = budget - _cost(question) - _cost(instructions + EARLIER) - MARGIN_TOKENS
     earlier = truncate_tokens(summary, min(int(budget * SUMMARY_SHARE), room))
-    system = ChatMessage("system", INSTRUCTIONS + (EARLIER + earlier if earlier else ""))
+    system = ChatMessage("system", instructions + (EARLIER + earlier if earlier else ""))
     room = budget - _cost(system.content)
     recalled = list(recall.memories)
     while _cost(last := _with_memories(recalled, question)) > room and recalled:
@@ -123,8 +127,13 @@ def _with_memories(memories: Sequence[Recalled], question: str) -> str:
     if not memories:
         return question
     dated = sorted(memories, key=lambda memory: memory.said_at)
-    rows = [f"{' '.join(memory.text.split())} ({memory.said_at.date().isoformat()})" for memory in dated]
+    rows = [f"{' '.join(memory.text.split())} ({_when(memory)})" for memory in dated]
     return "\n".join(["<memory>", *rows, "</memory>"]) + "\n\n" + question
+
+
+def _when(memory: Recalled) -> str:
+    said = memory.said_at.date().isoformat()
+    return f"{said}; no longer so since {memory.until.date().isoformat()}" if memory.until else said
 
 
 def _question(ask: Ask) -> str:

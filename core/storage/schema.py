@@ -161,12 +161,14 @@ messages = _table(
     Column("role", String(16), nullable=False),
     Column("text_sealed", LargeBinary, nullable=False),
     Column("said_at", UtcDateTime, nullable=False),
+    Column("utc_offset", Integer, nullable=False, server_default=text("0")),
     Column("event_digest", String(64), index=True),
     Column("audience", String(32), nullable=False),
     Column("remembered", Boolean, nullable=False),
     Index("ix_messages_user", "user_id", "id"),
 )
-"""`audience`: "private", or the group conversation whose members read it. `remembered`: is indexed."""
+"""`audience`: "private", or the group conversation whose members read it. `remembered`: is indexed.
+`utc_offset`: in minutes, of where it was said, so that "last Friday" has a date."""
 
 deliveries = _table(
     "deliveries",
@@ -189,15 +191,26 @@ memories = _table(
     Column("audience", String(32), nullable=False),
     Column("kind", String(32), nullable=False),
     Column("text_sealed", LargeBinary, nullable=False),
+    Column("subject_sealed", LargeBinary),
     Column("claim_digest", String(64), nullable=False),
-    Column("valid_from", UtcDateTime),
+    Column("valid_from", UtcDateTime, nullable=False),
     Column("valid_until", UtcDateTime),
     Column("recorded_at", UtcDateTime, nullable=False),
     Column("retired_at", UtcDateTime),
-    Column("confidence", Float, nullable=False),
-    UniqueConstraint("user_id", "audience", "claim_digest"),
+    Column("replaced_by", ForeignKey("memories.id", ondelete="SET NULL"), index=True),
+    Index(
+        "uq_memories_held",
+        "user_id",
+        "audience",
+        "claim_digest",
+        unique=True,
+        sqlite_where=text("retired_at IS NULL"),
+        postgresql_where=text("retired_at IS NULL"),
+    ),
     Index("ix_memories_user", "user_id", "id"),
 )
+"""`subject_sealed`: whom it is about, null for the person. Nothing is overwritten: what changed is retired,
+and `replaced_by` names the memory that came in its place."""
 
 sources = _table(
     "sources",
@@ -205,8 +218,9 @@ sources = _table(
     Column("message_id", ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
     Column("span_start", Integer, primary_key=True),
     Column("span_end", Integer, nullable=False),
+    Column("certainty", Float, nullable=False),
 )
-"""Which characters of which message a memory rests on."""
+"""Which characters of which message a memory rests on, and how surely they say it (0 to 1)."""
 
 index_changes = _table(
     "index_changes",

@@ -90,6 +90,16 @@ class People:
         )
         return (await self._vault.box(connection, user_id)).open(sealed, NAME) if sealed else ""
 
+    async def called(self, connection: AsyncConnection, name: str) -> list[str]:
+        """The ids of users who go by the name: their own id, or one of their accounts'."""
+        found = await connection.scalars(
+            select(users.c.id)
+            .outerjoin(identities)
+            .where((users.c.id == name) | (identities.c.account_digest == self._digest(name)))
+            .distinct()
+        )
+        return list(found)
+
     async def named_account(
         self, connection: AsyncConnection, user_id: str, channel: str, workspace: str
     ) -> str | None:

@@ -14,15 +14,15 @@ from core.settings import Settings
 from core.storage.schema import jobs, memories
 from tests.processes import Mneme, a_mneme, until
 from tests.servers import redis_server
-from tests.standins.model import ModelStandIn
+from tests.standins.model import ModelStandIn, read_claim
 
 
 def reads_allergies(body: dict[str, Any]) -> str:
     """Reads one claim out of a conversation, as a model would, and one that nobody said."""
     page = body["messages"][-1]["content"]
     found = [
-        {"message": 1, "quote": "I'm allergic to peanuts", "kind": "fact", "text": "Is allergic to peanuts."},
-        {"message": 1, "quote": "I own three yachts", "kind": "fact", "text": "Owns three yachts."},
+        read_claim(1, "I'm allergic to peanuts", "Is allergic to peanuts."),
+        read_claim(1, "I own three yachts", "Owns three yachts."),
     ]
     return json.dumps({"memories": found if "peanuts" in page else []})
 

@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from core.memory.extraction import MAX_CLAIMS
+from tests.standins.model import read_claim
+
 TOKEN = re.compile(r"\bzq[a-z0-9]{6}\b")
 WORD = re.compile(r"\b(zq[a-z0-9]{6})-(\d+)\b")
 _NUMBERED = re.compile(r"^\[(\d+)\] \(\d{4}-\d\d-\d\d\) (.*)$", re.MULTILINE)
@@ -66,12 +69,12 @@ def extract(body: dict[str, Any]) -> str:
     if body["response_format"]["json_schema"]["name"] != "memories":
         return json.dumps({"summary": "They talked about passwords and rain."})
     claims = [
-        {"message": int(number), "quote": sentence(token), "kind": "fact", "text": memory(token)}
+        read_claim(int(number), sentence(token), memory(token))
         for number, said in _NUMBERED.findall(body["messages"][-1]["content"])
         for token in TOKEN.findall(said)
         if is_claim(token)
     ]
-    return json.dumps({"memories": claims[:24]})
+    return json.dumps({"memories": claims[:MAX_CLAIMS]})
 
 
 @dataclass(slots=True)

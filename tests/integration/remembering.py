@@ -23,7 +23,7 @@ from core.settings import Settings
 from core.storage.schema import inbox, jobs, turns
 from tests.conftest import lanes_running
 from tests.integration.conftest import House, a_house
-from tests.standins.model import ModelStandIn
+from tests.standins.model import ModelStandIn, read_claim
 from tests.standins.paper import CHANNEL, WORKSPACE, letter
 
 Body = dict[str, Any]
@@ -53,7 +53,7 @@ def reader(*claims: tuple[str, str]) -> Callable[[Body], str]:
         page = body["messages"][-1]["content"]
         numbered = re.findall(r"^\[(\d+)\] \(\d{4}-\d\d-\d\d\) (.*)$", page, re.MULTILINE)
         found = [
-            {"message": int(number), "quote": quote, "kind": "fact", "text": text}
+            read_claim(int(number), quote, text)
             for number, said in numbered
             for quote, text in claims
             if quote in said

@@ -5,15 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.errors import NotDelivered
-from core.reply.commands import (
-    CONFIRM,
-    HELP,
-    NOTHING_YET,
-    PRIVATE_DOOR,
-    TRIAL_NOTE,
-    WELCOME,
-    WRONG_CODE,
-)
+from core.reply.commands import HELP, PRIVATE_DOOR, TRIAL_NOTE, WELCOME, WRONG_CODE
+from core.reply.memory_commands import CONFIRM, NOTHING_YET
 from core.settings import Settings
 from core.storage.schema import conversations, identities, messages, turns, users
 from tests.conftest import lanes_running

@@ -12,12 +12,14 @@ from sqlalchemy import Row, Table, select, update
 
 from core.app import App
 from core.delivery.turns import TurnState
+from core.memory.asserted import is_statement
 from core.memory.claims import Memory
 from core.memory.jobs import MAX_ATTEMPTS, JobState
-from core.memory.transcript import Line, is_statement
+from core.memory.transcript import Line
 from core.storage.schema import conversations, jobs, memories, messages, sources, users
 from tests.integration.puppet import Puppet
 from tests.integration.store_machine import ANY, PLACES, PROCESS, Place, StoreMachine, try_to_break
+from tests.standins.model import read_claim
 from tests.standins.paper import letter
 
 EXAMPLES = 10
@@ -49,7 +51,7 @@ def read_claims(body: dict[str, Any]) -> str:
         return "I'd rather not"
     numbered = re.findall(r"^\[(\d+)\] \(\d{4}-\d\d-\d\d\) (.*)$", page, re.MULTILINE)
     found = [
-        {"message": int(number), "quote": f"I like word{n}", "kind": "preference", "text": f"Likes word{n}."}
+        read_claim(int(number), f"I like word{n}", f"Likes word{n}.", kind="preference")
         for number, said in numbered
         for n in WORD.findall(said)
     ]

@@ -28,7 +28,7 @@ from tests.integration.remembering import (
     reader,
 )
 from tests.processes import until
-from tests.standins.model import ModelStandIn
+from tests.standins.model import ModelStandIn, read_claim
 
 PEANUTS = ("I'm allergic to peanuts", "Is allergic to peanuts.")
 PORTO = ("I live in Porto", "Lives in Porto.")
@@ -125,7 +125,7 @@ async def test_a_model_that_cites_the_assistant_or_nobody_is_not_believed(people
 
     def invents(body: object) -> str:
         claims = [
-            {"message": number, "quote": quote, "kind": "fact", "text": "Owns three yachts."}
+            read_claim(number, quote, "Owns three yachts.")
             for number in (0, 1, 2, 99)
             for quote in ("you own three yachts", "I own three yachts", "I live in Porto")
         ]
@@ -147,7 +147,7 @@ async def test_after_a_full_answer_it_reads_on_where_it_stopped(people: People, 
     def read(body: Body) -> str:
         page = body["messages"][-1]["content"]
         found = [
-            {"message": int(number), "quote": text, "kind": "fact", "text": text}
+            read_claim(int(number), text, text)
             for number, text in re.findall(r"^\[(\d+)\] \([\d-]+\) (My .*)$", page, re.MULTILINE)
             for _ in range(each)
         ]

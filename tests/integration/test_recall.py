@@ -45,6 +45,16 @@ async def test_what_was_said_is_recalled_at_once_and_as_a_claim_later(people: Pe
     assert "allergic to peanuts" in people.prompts()[-1][-1]["content"]
 
 
+async def test_a_message_that_refers_to_the_one_before_is_recalled_with_it(people: People) -> None:
+    """ "Her" is nobody by itself; the message before says whose job is asked for."""
+    await people.say_all("My sister Mia is a judge.", "My sister Lea is a nurse.", "I'm a teacher.")
+    for sister, job in (("Lea", "nurse"), ("Mia", "judge")):
+        await people.say(f"Tell me about my sister {sister}.", conversation=sister)
+        await people.say("And what is her job?", conversation=sister)
+        told = (await people.account())["memories"]
+        assert told[0]["text"] == f"My sister {sister} is a {job}."
+
+
 async def test_ben_recalls_nothing_of_anas(people: People) -> None:
     await people.say(f"{PEANUTS}.")
     await people.work()

@@ -10,7 +10,7 @@ import pytest
 from core.app import App
 from tests.integration.web_service import SECRET, Visit, WebService, reads_the_secret, running_service
 from tests.processes import until
-from tests.standins.model import ModelStandIn
+from tests.standins.model import ModelStandIn, read_claim
 
 
 @pytest.fixture
@@ -64,6 +64,27 @@ async def test_a_statement_is_just_heard_and_then_a_memory_with_its_source(servi
     (source,) = memory["sources"]
     assert source["quote"] == SECRET
     assert source["message"] == f"{SECRET}, so no satay for me."
+
+
+async def test_a_change_shows_what_was_so_before(service: WebService, model: ModelStandIn) -> None:
+    told = {"I live in Porto.": "Lives in Porto.", "I live in Braga now.": "Lives in Braga."}
+
+    def reads(body: dict[str, Any]) -> str:
+        page = body["messages"][-1]["content"]
+        known = {"change": "replaces", "known": 1} if page.startswith("K1 ") else {}
+        claims = [read_claim(1, said, text, **known) for said, text in told.items() if f") {said}" in page]
+        return json.dumps({"memories": claims})
+
+    model.extract = reads
+    async with service.visit("ana") as ana:
+        for said in told:
+            await ana.say(said)
+            await service.read_for_memories()
+        (memory,) = (await ana.memories())["memories"]
+    assert (memory["text"], memory["believed"]) == ("Lives in Braga.", True)
+    (before,) = memory["before"]
+    assert before["text"] == "Lives in Porto."
+    assert before["from"] <= before["until"]
 
 
 async def test_what_was_read_without_a_memory_is_shown_as_kept(service: WebService) -> None:

@@ -11,6 +11,7 @@ import httpx
 from bots.service import Service
 from core.app import App
 from core.storage.database import new_id
+from tests.standins.model import read_claim
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 TIMEOUT_SECONDS = 30.0
@@ -20,7 +21,7 @@ SECRET = "I'm allergic to peanuts"
 def reads_the_secret(body: dict[str, Any]) -> str:
     """A model that reads one claim, where it was said."""
     said = SECRET in body["messages"][-1]["content"]
-    claim = {"message": 1, "quote": SECRET, "kind": "fact", "text": "Is allergic to peanuts"}
+    claim = read_claim(1, SECRET, "Is allergic to peanuts")
     return json.dumps({"memories": [claim] if said else []})
 
 

@@ -64,6 +64,12 @@ def least(body: dict[str, Any]) -> str:
     return json.dumps(minimal_value(body["response_format"]["json_schema"]["schema"]))
 
 
+def read_claim(message: int, quote: str, text: str, **said: Any) -> dict[str, Any]:
+    """One claim as a model reads it out of a page; `said` are the fields that aren't as usual."""
+    usual = {"kind": "fact", "about": "me", "when": "", "change": "new", "known": 0}
+    return {"message": message, "quote": quote, "text": text, **usual, **said}
+
+
 class ModelStandIn:
     """The server.
 

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from core.delivery.outlet import Pace
 from core.errors import DeliveryUnknown
@@ -121,20 +121,22 @@ def letter(
     replaces: str | None = None,
     reply_to: str | None = None,
     to: str | None = None,
+    sent_at: datetime | None = None,
+    zone: tzinfo | None = None,
 ) -> IncomingMessage:
     """A message as the paper channel's adapter would make it; each is an event of its own.
 
-    `to` is the chat that the conversation is in.
+    `to` is the chat that the conversation is in; it is sent now, unless `sent_at` says otherwise.
     """
     reference = conversation or person
     return IncomingMessage(
         channel=CHANNEL,
         workspace=WORKSPACE,
         event=event or new_id(),
-        sender=Sender(person, person.title()),
+        sender=Sender(person, person.title(), zone=zone),
         conversation=ConversationRef(reference, kind, {"to": to or reference}),
         text=text,
-        sent_at=datetime.now(UTC),
+        sent_at=sent_at or datetime.now(UTC),
         reply_to=reply_to,
         replaces=replaces,
     )

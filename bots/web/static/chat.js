@@ -163,7 +163,8 @@ async function send() {
 
 async function post(entry) {
   const { event, text, conversation } = entry;
-  const accepted = await ask("/web/messages", { event, text, conversation });
+  const utc_offset = -new Date().getTimezoneOffset();
+  const accepted = await ask("/web/messages", { event, text, conversation, utc_offset });
   entry.inbox = accepted.inbox;
   pending.push(entry);
   keep();

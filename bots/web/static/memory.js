@@ -21,11 +21,20 @@ function quotation(source) {
   );
 }
 
+function history({ before }) {
+  const rows = before.map(({ text, from, until }) =>
+    make("li", {}, `${text} `, make("span", { class: "source" }, `${dated(from)} – ${until ? dated(until) : ""}`)),
+  );
+  return make("details", { class: "source" }, make("summary", {}, "Before"), make("ul", { class: "before" }, ...rows));
+}
+
 function memoryItem(memory) {
   return make(
     "li",
     { class: "memory" },
     make("p", { class: "claim" }, memory.text),
+    ...(memory.believed ? [] : [make("p", { class: "source" }, "You weren't sure: I don't use it before you say it again.")]),
+    ...(memory.before.length ? [history(memory)] : []),
     ...memory.sources.map(quotation),
     forgetting(`/web/memories/${memory.id}/forget`, memory.text),
   );

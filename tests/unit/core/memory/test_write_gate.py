@@ -8,17 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.memory.claims import Claim, Kind
-from core.memory.transcript import Line, is_statement
-from core.memory.write_gate import MAX_CLAIM_CHARS, check, find_quote
+from core.memory.asserted import is_statement
+from core.memory.claims import BELIEVED, Change, Claim, Kind, Memory
+from core.memory.quotes import find_quote
+from core.memory.transcript import Line
+from core.memory.write_gate import MAX_CLAIM_CHARS, check
+
+NEW = Change.NONE
+SAID = datetime(2026, 10, 31, 12, tzinfo=UTC)
+"""A Saturday."""
 
 
 def line(text: str) -> Line:
-    return Line("m1", 1, "ana", "user", text, datetime(2026, 11, 1, tzinfo=UTC), "private")
+    return Line("m1", 1, "ana", "user", text, SAID, "private")
 
 
-def gate(said: str, quote: str, text: str, *, message: int = 1, kind: str = "fact") -> Claim | None:
-    raw = {"message": message, "quote": quote, "kind": kind, "text": text}
+def gate(
+    said: str, quote: str, text: str, *, message: int = 1, kind: str = "fact", when: str = ""
+) -> Claim | None:
+    raw = {"message": message, "quote": quote, "kind": kind, "text": text, "when": when}
     return check(raw, {1: line(said)})
 
 
@@ -172,3 +180,106 @@ def test_whatever_a_model_says_a_kept_claim_has_its_source(said: str, quote: str
         assert letters(said[claim.start : claim.end]) == letters(quote)
         assert claim.text
         assert len(claim.text) <= MAX_CLAIM_CHARS
+
+
+def test_words_that_the_assistant_said_are_not_the_persons() -> None:
+    heard = {1: ["You told me that you own three yachts in Monaco and two in Nice."]}
+    said = "You told me that you own three yachts in Monaco and two in Nice. I live in Porto."
+    lines = {1: line(said)}
+    yachts = {
+        "message": 1,
+        "quote": "own three yachts in Monaco",
+        "kind": "fact",
+        "text": "Owns three yachts.",
+    }
+    porto = {"message": 1, "quote": "I live in Porto", "kind": "fact", "text": "Lives in Porto."}
+    assert check(yachts, lines, heard) is None
+    assert check(porto, lines, heard) is not None
+
+
+def test_a_joke_is_taken_back_by_the_next_message() -> None:
+    lines = {1: line("I'm the king of France."), 2: line("just kidding"), 3: line("I live in Porto.")}
+    king = {"message": 1, "quote": "I'm the king of France", "kind": "fact", "text": "Is the king of France."}
+    porto = {"message": 3, "quote": "I live in Porto", "kind": "fact", "text": "Lives in Porto."}
+    assert check(king, lines) is None
+    assert check(porto, lines) is not None
+
+
+def test_she_is_who_was_named_before() -> None:
+    lines = {1: line("My sister Lea moved out."), 2: line("She lives in Oslo now.")}
+    raw = {"message": 2, "quote": "She lives in Oslo", "kind": "relationship", "text": "Lea lives in Oslo."}
+    lea = check({**raw, "about": "Lea"}, lines)
+    assert lea is not None
+    assert lea.subject == "Lea"
+    assert check({**raw, "about": "me", "text": "Lives in Oslo."}, lines) is None
+    assert check({**raw, "about": "Ben", "text": "Ben lives in Oslo."}, lines) is None
+
+
+def test_what_is_said_of_a_day_is_dated() -> None:
+    said = "I moved to Lisbon last week, and until Friday I'm staying in a hotel. I fly to Oslo next Tuesday."
+    moved = gate(said, "I moved to Lisbon last week", "Moved to Lisbon last week.", when="last week")
+    assert moved is not None
+    assert moved.text == "Moved to Lisbon last week (week of 2026-10-19)."
+    assert (moved.valid_from, moved.valid_until) == (datetime(2026, 10, 19, tzinfo=UTC), None)
+    flies = gate(said, "I fly to Oslo next Tuesday", "Flies to Oslo.", when="next Tuesday", kind="event")
+    assert flies is not None
+    assert flies.text == "Flies to Oslo (2026-11-03)."
+    assert flies.valid_from == datetime(2026, 11, 3, tzinfo=UTC)
+    assert flies.valid_until == datetime(2026, 11, 3, 23, 59, 59, tzinfo=UTC)
+    hotel = gate(said, "until Friday I'm staying in a hotel", "Is staying in a hotel.", when="until Friday")
+    assert hotel is not None
+    assert hotel.valid_until == datetime(2026, 11, 6, 23, 59, 59, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("when", ["next Friday", "last year", "blue", "", "yesterday " * 20])
+def test_a_date_that_the_message_does_not_give_is_not_believed(when: str) -> None:
+    claim = gate("I moved to Lisbon last week.", "I moved to Lisbon", "Moved to Lisbon.", when=when)
+    assert claim is not None
+    assert claim.text == "Moved to Lisbon."
+    assert claim.valid_from == claim.line.said_at
+
+
+def memory(text: str, *, kind: Kind = Kind.FACT, subject: str | None = None) -> Memory:
+    return Memory("k1", kind, text, subject, "private", SAID, SAID, None, None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "known", "change", "becomes"),
+    [
+        ("I moved to Lisbon.", "Moved to Lisbon.", memory("Lives in Porto."), "replaces", Change.REPLACES),
+        ("I live in Lisbon.", "Lives in Lisbon.", memory("Lives in Porto."), "replaces", Change.REPLACES),
+        ("I live in Porto.", "Lives in Porto.", memory("Lives in Porto."), "replaces", NEW),
+        ("I own three yachts.", "Owns three yachts.", memory("Is vegan."), "replaces", NEW),
+        (
+            "I moved to Rome.",
+            "Moved to Rome.",
+            memory("Lea is in Oslo.", subject="Lea"),
+            "replaces",
+            NEW,
+        ),
+        ("Yes, I live in Porto.", "Is living in Porto.", memory("Lives in Porto."), "same", Change.CONFIRMS),
+        ("I don't live in Porto any more.", "Left Porto.", memory("Lives in Porto."), "same", NEW),
+        ("I live in Rome.", "Lives in Rome.", memory("Is vegan."), "same", NEW),
+        ("I moved to Lisbon.", "Moved to Lisbon.", memory("Lives in Porto."), "new", NEW),
+    ],
+)
+def test_a_memory_is_confirmed_or_replaced_only_as_the_message_bears_out(
+    said: str, text: str, known: Memory, change: str, becomes: Change
+) -> None:
+    quote = said.rstrip(".")
+    raw = {"message": 1, "quote": quote, "kind": "fact", "text": text, "change": change, "known": 1}
+    claim = check(raw, {1: line(said)}, known={1: known})
+    if claim is None:
+        assert becomes is NEW
+    else:
+        assert (claim.change, claim.known) == (becomes, None if becomes is NEW else "k1")
+    other = check({**raw, "known": 2}, {1: line(said)}, known={1: known})
+    assert other is None or other.change is NEW
+
+
+def test_maybe_is_not_yes() -> None:
+    unsure = gate("Maybe I'm lactose intolerant.", "I'm lactose intolerant", "Is lactose intolerant.")
+    sure = gate("I'm lactose intolerant.", "I'm lactose intolerant", "Is lactose intolerant.")
+    assert unsure is not None
+    assert sure is not None
+    assert unsure.certainty < BELIEVED < sure.certainty

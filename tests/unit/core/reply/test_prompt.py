@@ -1,6 +1,7 @@
 """The prompt: within its budget, the same from the front, and what others wrote stays material."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +28,9 @@ def recalled(text: str, score: float = 0.9, days: int = 0) -> Recalled:
     return Recalled(text[:8], "fact", text, score, said_at, Source("m", text, 0, said_at), frozenset("m"))
 
 
+TODAY = date(2026, 11, 27)
+
+
 def prompt(
     ask: Ask | str,
     *,
@@ -44,6 +48,7 @@ def prompt(
         recall=Recall(memories),
         names=names or {},
         budget=budget,
+        today=TODAY,
         examples=examples,
     )
 
@@ -104,11 +109,19 @@ def test_the_order_is_from_the_lasting_to_the_new() -> None:
         memories=(recalled("I like tea", 0.8, days=2), recalled("I live in Porto", 0.9, days=1)),
     )
     assert [message.role for message in made] == ["system", "user", "assistant", "user"]
-    assert made[0].content.endswith("Earlier in this conversation: We planned a trip.")
+    assert made[0].content.endswith(
+        "\nToday is Friday, 2026-11-27.\n\nEarlier in this conversation: We planned a trip."
+    )
     assert [message.content for message in made[1:3]] == ["Hi", "Hello!"]
     assert made[3].content == (
         "<memory>\nI live in Porto (2026-11-02)\nI like tea (2026-11-03)\n</memory>\n\nWhat now?"
     )
+
+
+def test_what_is_no_longer_so_says_since_when() -> None:
+    porto = replace(recalled("I live in Porto", days=1), until=datetime(2026, 11, 20, tzinfo=UTC))
+    made = prompt("Where do I live?", memories=(porto,))
+    assert "I live in Porto (2026-11-02; no longer so since 2026-11-20)" in made[-1].content
 
 
 def test_a_message_of_100_000_tokens_is_cut_and_says_so() -> None:
