@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bots.dead import dead
+from bots.memory import memory
 from core.errors import ConfigurationError, MnemeError
 from core.log import set_up_logging
 from core.settings import Settings, load_settings
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dead, name="dead")
+app.add_typer(memory, name="memory")
 bench = typer.Typer(no_args_is_help=True)
 app.add_typer(bench, name="bench")
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 
@@ -19,6 +19,9 @@ from core.storage.database import Database, require_newest_schema
 from core.users.access import Access
 from core.users.people import People
 from core.users.sign_in import SignIn
+
+if TYPE_CHECKING:
+    from core.app import App
 
 TIMEOUT_SECONDS = 5.0
 OWNER = "owner"
@@ -98,15 +101,19 @@ def speechless(settings: Settings) -> Settings:
     return settings if named else settings.model_copy(update={"openai_base_url": NOBODY})
 
 
-async def reindex(settings: Settings) -> int:
-    """Rebuilds the index, starting the stores for it if they don't run; returns its number of entries."""
+@asynccontextmanager
+async def mind(settings: Settings) -> AsyncIterator["App"]:
+    """Everything wired, for what asks no language model; the stores are started where they don't run."""
     from core.app import open_app
     from deploy import local
 
-    async with (
-        local.parts_for(settings, {"redis", "chroma"}) as whole,
-        open_app(speechless(whole)) as app,
-    ):
+    async with local.parts_for(settings, {"redis", "chroma"}) as whole, open_app(speechless(whole)) as app:
+        yield app
+
+
+async def reindex(settings: Settings) -> int:
+    """Rebuilds the index; returns its number of entries."""
+    async with mind(settings) as app:
         print(f"Indexing with {(await app.index.stamp()).embedding_model} ...", file=sys.stderr)
         return await app.indexer.rebuild()
 

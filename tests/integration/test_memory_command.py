@@ -1,0 +1,81 @@
+"""`mneme memory`, run as an operator runs it."""
+
+import json
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.settings import Settings
+from tests.integration.remembering import ONE_DATABASE, People, people_of, reader
+from tests.processes import Mneme, a_mneme
+from tests.standins.model import ModelStandIn
+
+pytestmark = ONE_DATABASE
+
+
+@pytest.fixture
+async def mneme(open_settings: Settings, tmp_path: Path) -> AsyncIterator[Mneme]:
+    (tmp_path / "logs").mkdir()
+    async with a_mneme(open_settings, tmp_path / "logs") as made:
+        yield made
+
+
+@pytest.fixture
+async def people(open_settings: Settings, model: ModelStandIn) -> AsyncIterator[People]:
+    """Ana and Ben, who told things, which were read for memories."""
+    model.extract = reader(
+        ("I live in Porto", "Lives in Porto."), ("I'm allergic to peanuts", "Is allergic to peanuts.")
+    )
+    async with people_of(open_settings, model) as made:
+        await made.say_all("I live in Porto.", "The weather is fine.")
+        await made.say("I'm allergic to peanuts.", person="ben")
+        await made.work()
+        yield made
+
+
+async def said(mneme: Mneme, *arguments: str) -> str:
+    done = await mneme.command("memory", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_it_shows_one_persons_memory_and_nobody_elses(people: People, mneme: Mneme) -> None:
+    shown = await said(mneme, "show", "ana")
+    assert "Holds now:" in shown
+    assert "Lives in Porto.  (fact; 0.90 from 1; private)" in shown
+    assert "1 statements that no memory cites" in shown
+    assert "peanuts" not in shown
+    assert await said(mneme, "show", await people.id()) == shown
+    found = json.loads(await said(mneme, "show", "ana", "--json"))
+    (memory,) = found["memories"]
+    assert memory["sources"][0]["quote"] == "I live in Porto."
+    assert [each["text"] for each in found["statements"]] == ["The weather is fine."]
+
+
+async def test_it_searches_and_explains_a_recall(people: People, mneme: Mneme) -> None:
+    assert "Lives in Porto." in await said(mneme, "search", "ana", "home", "town")
+    explained = await said(mneme, "explain", "ana", "Where do I live?")
+    assert explained.startswith("Recalled:")
+    assert "meaning " in explained
+    assert "[said already]" in explained
+    rows = json.loads(await said(mneme, "explain", "ana", "Where do I live?", "--json"))
+    assert {row["reason"] for row in rows} >= {None, "said already"}
+    assert all("peanuts" not in row["text"] for row in rows)
+
+
+async def test_it_exports_a_file_for_its_owner_alone(people: People, mneme: Mneme, tmp_path: Path) -> None:
+    out = tmp_path / "ana.json"
+    assert await said(mneme, "export", "ana", "--out", str(out)) == f"Written to {out}.\n"
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["format"] == "mneme-memory/1"
+    assert [memory["text"] for memory in found["memories"]] == ["Lives in Porto."]
+
+
+async def test_a_name_that_nobody_has_is_one_clear_line(people: People, mneme: Mneme) -> None:
+    refused = await mneme.command("memory", "show", "nobody")
+    assert refused.returncode == 1
+    assert refused.stderr.strip().endswith("an id such as U123 in Slack.")
+    assert "Traceback" not in refused.stderr
