@@ -26,6 +26,7 @@ from core.memory.forgetting import Forgetting
 from core.memory.indexing import Indexer
 from core.memory.jobs import JobQueue
 from core.memory.lexicons import Lexicons
+from core.memory.notes import Notes
 from core.memory.recall import Recaller
 from core.memory.summary import Summaries
 from core.memory.transcript import Transcript
@@ -170,6 +171,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             conversations=conversations,
             transcript=transcript,
             summaries=summaries,
+            notes=Notes(memories),
             forgetting=forgetting,
             indexer=indexer,
             jobs=jobs,

@@ -22,7 +22,7 @@ CHANNEL = "slack"
 _HUMAN_SUBTYPES = (None, "file_share", "thread_broadcast")
 _SLACKBOT = "USLACKBOT"
 _TIMESTAMP = re.compile(r"[0-9]{1,10}\.[0-9]{1,9}")
-_BANG_COMMAND = re.compile(r"!(start|help|reset|memory|forget)\b", re.IGNORECASE)
+_BANG_COMMAND = re.compile(r"!(start|help|reset|memory|forget|undo)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

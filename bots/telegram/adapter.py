@@ -53,6 +53,7 @@ COMMANDS = (
     BotCommand("help", "What I can do"),
     BotCommand("memory", "What I remember about you"),
     BotCommand("forget", "Forget something"),
+    BotCommand("undo", "Forget what you last asked me to remember"),
     BotCommand("reset", "Begin a new conversation"),
 )
 

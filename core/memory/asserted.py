@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from core.memory.cues import cue
-from core.memory.quotes import Span, word_spans
+from core.memory.quotes import UNSPACED, Span, word_spans
 
 TELLING_WORDS = 15
 TELLING_LETTERS = 30
@@ -54,6 +54,40 @@ def said_from(text: str, start: int) -> bool:
         return True
     words = [_WORD.search(text, *aside.span()) for aside in _asides(text, sentence)]
     return any(first and first.start() == start for first in words)
+
+
+def asked_to_remember(text: str) -> list[Span]:
+    """What the text asks to be remembered, without the asking: "remember that" stands before it."""
+    said = asserted(text)
+    rests = [_WORD.finditer(said, *rest) for rest in _askings(said)]
+    words = [list(rest) for rest in rests]
+    spans = [(found[0].start(), found[-1].end()) for found in words if found]
+    return [span for span in spans if _is_told(said[slice(*span)])]
+
+
+def asks_to_remember(text: str) -> bool:
+    """Whether the text asks to remember something, be it only "this"."""
+    return bool(list(_askings(text)))
+
+
+def _askings(text: str) -> Iterator[Span]:
+    """What stands behind the asking in each sentence, or before it where it comes last, as in Japanese."""
+    for sentence in _SENTENCE.finditer(text):
+        begun = _GREETING.match(text, sentence.start())
+        start = begun.end() if begun else sentence.start()
+        asks = cue("remember").search(text, start, sentence.end(1))
+        if asks is None or _QUESTION.search(sentence[2]):
+            continue
+        if asks.start() == start:
+            yield asks.end(), sentence.end(1)
+        elif UNSPACED.match(asks[0]):
+            yield start, asks.start()
+
+
+def _is_told(text: str) -> bool:
+    """Whether there is more in it than "this" or "it"."""
+    words = _WORD.findall(cue("refers").sub(" ", text))
+    return len(words) > 1 or any(UNSPACED.match(word) and len(word) > QUOTED_WORDS for word in words)
 
 
 def is_statement(text: str) -> bool:
@@ -177,9 +211,8 @@ def _asides(text: str, question: re.Match[str]) -> Iterator[re.Match[str]]:
 
 def _is_request(sentence: str) -> bool:
     """Whether it asks for something to be done once: "write me a poem", not "always write in German"."""
-    if is_standing(sentence):
+    if is_standing(sentence) or asks_to_remember(sentence):
         return False
     begun = _GREETING.match(sentence)
-    return bool(
-        cue("request").match(sentence, begun.end() if begun else 0) or _REQUEST_AT_END.search(sentence)
-    )
+    asks = cue("request").match(sentence, begun.end() if begun else 0)
+    return bool(asks or _REQUEST_AT_END.search(sentence))

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     ROUTINE = "routine"
     INSTRUCTION = "instruction"
     FACT = "fact"
+    NOTE = "note"
+    """What they asked to be remembered, in their own words."""
 
 
 class Change(StrEnum):
@@ -43,6 +45,8 @@ class Change(StrEnum):
     REPLACES = "replaces"
 
 
+NOTE_MARGIN = 40
+"""A claim that cites so many characters less or more than a note of the same message says what that says."""
 BELIEVED = 0.5
 """A memory of less confidence waits until it is said again: it is listed, but not recalled."""
 
@@ -127,6 +131,8 @@ class Memories:
         Of the two the later one holds: conversations aren't read in the order in which they were held.
         Returns the memory's id.
         """
+        if claim.change is Change.NONE and (noted := await self._noted(connection, user_id, claim)):
+            return noted
         known = await self._known(connection, user_id, claim)
         same = known.id if known and claim.change is Change.CONFIRMS else None
         memory_id: str | None = same or await connection.scalar(self._saying(user_id, claim))
@@ -167,6 +173,38 @@ class Memories:
         )
         for memory_id in back.all():
             await queue_change(connection, user_id, memory_entry(memory_id))
+
+    async def last_note(self, connection: AsyncConnection, user_id: str, conversation_id: str) -> str | None:
+        """The id of the newest note that the user asked for in the conversation."""
+        found: str | None = await connection.scalar(
+            select(memories.c.id)
+            .join(sources, sources.c.memory_id == memories.c.id)
+            .join(messages, messages.c.id == sources.c.message_id)
+            .where(
+                memories.c.user_id == user_id,
+                memories.c.kind == Kind.NOTE,
+                memories.c.retired_at.is_(None),
+                messages.c.conversation_id == conversation_id,
+            )
+            .order_by(memories.c.id.desc())
+            .limit(1)
+        )
+        return found
+
+    async def _noted(self, connection: AsyncConnection, user_id: str, claim: Claim) -> str | None:
+        """The note that was made of most of the claim's words already."""
+        found: str | None = await connection.scalar(
+            select(memories.c.id)
+            .join(sources, sources.c.memory_id == memories.c.id)
+            .where(
+                memories.c.user_id == user_id,
+                memories.c.kind == Kind.NOTE,
+                sources.c.message_id == claim.line.id,
+                sources.c.span_start >= claim.start - NOTE_MARGIN,
+                sources.c.span_end <= claim.end + NOTE_MARGIN,
+            )
+        )
+        return found
 
     async def _known(
         self, connection: AsyncConnection, user_id: str, claim: Claim

@@ -15,6 +15,7 @@ from core.memory.write_gate import check
 MAX_TOKENS = 1_800
 """Room for all the claims: an answer cut short is malformed, and nothing of it is kept."""
 MAX_CLAIMS = 20
+KINDS = [kind.value for kind in Kind if kind is not Kind.NOTE]
 LINE_TOKENS = 400
 CONTEXT_TOKENS = 60
 
@@ -33,7 +34,7 @@ _SCHEMA: dict[str, Any] = {
                 "properties": {
                     "message": {"type": "integer"},
                     "quote": {"type": "string"},
-                    "kind": {"type": "string", "enum": [kind.value for kind in Kind]},
+                    "kind": {"type": "string", "enum": KINDS},
                     "about": {"type": "string"},
                     "text": {"type": "string"},
                     "when": {"type": "string"},

@@ -47,11 +47,13 @@ class Transcript:
         self._vault = vault
         self._clock = clock
 
-    async def record(self, connection: AsyncConnection, turn: Turn, reply: str | None) -> None:
+    async def record(self, connection: AsyncConnection, turn: Turn, reply: str | None) -> list[Line]:
         """Writes down a turn's messages and its reply, if there is one; statements are queued for the index.
 
-        What was written down before, when the reply's fate was unknown, stays as it is.
+        What was written down before, when the reply's fate was unknown, stays as it is. Returns those of the
+        user's messages that are new.
         """
+        written: list[Line] = []
         box = await self._vault.box(connection, turn.user_id)
         known, is_answered = await self._written_down(connection, turn)
         rows: list[dict[str, Any]] = [
@@ -90,6 +92,10 @@ class Transcript:
             )
             if remembered:
                 await queue_change(connection, turn.user_id, message_entry(row_id))
+            if row["role"] == "user":
+                audience = turn.conversation.audience
+                written.append(Line(row_id, turn.id, turn.user_id, "user", text, row["said_at"], audience))
+        return written
 
     async def _written_down(self, connection: AsyncConnection, turn: Turn) -> tuple[set[str | None], bool]:
         """Which of the turn's messages, by event, stand here already, and whether a reply to them does."""

@@ -24,9 +24,11 @@ from core.errors import (
 )
 from core.llm.budget import Budget, Level
 from core.llm.model import LanguageModel
+from core.memory.asserted import asks_to_remember
 from core.memory.forgetting import Forgetting
 from core.memory.indexing import Indexer
 from core.memory.jobs import JobQueue
+from core.memory.notes import Notes
 from core.memory.summary import Summaries
 from core.memory.transcript import Transcript
 from core.privacy.vault import Vault
@@ -45,6 +47,8 @@ NO_BUDGET = (
     "I have used up what I may spend today, so I can't answer this now. I go on at midnight UTC, in {wait}. "
     "Commands such as `/memory` still work."
 )
+NOTED = "_Noted: “{}”. `/undo` takes it back._"
+NOT_NOTED = "_What others wrote I don't remember as yours. Tell me in your own words, and I will._"
 NO_MODEL = "I can't reach my language model right now. Please write to me again in a little while."
 BROKEN_MODEL = "My language model doesn't accept what I send it. Whoever runs me finds the reason in my log."
 UNSURE = "I can't tell whether my answer to this reached you. If it is missing or cut off, please ask again."
@@ -69,6 +73,7 @@ class Answerer:
         conversations: Conversations,
         transcript: Transcript,
         summaries: Summaries,
+        notes: Notes,
         forgetting: Forgetting,
         indexer: Indexer,
         jobs: JobQueue,
@@ -89,6 +94,7 @@ class Answerer:
         self._conversations = conversations
         self._transcript = transcript
         self._summaries = summaries
+        self._noting = notes
         self._forgetting = forgetting
         self._indexer = indexer
         self._jobs = jobs
@@ -208,7 +214,9 @@ class Answerer:
 
     async def _notes(self, connection: AsyncConnection, turn: Turn, course: Course) -> list[str]:
         """What is told beside the answer, each once: that memory rests, that the budget runs out."""
-        notes = []
+        notes = [NOTED.format(fact) for fact in self._noting.asked([m.text for m in turn.messages])]
+        if not notes and asks_to_remember(turn.text) and any(m.enclosures for m in turn.messages):
+            notes.append(NOT_NOTED)
         resting = course.recall.resting
         if resting != turn.conversation.told_of_resting:
             await self._conversations.note_resting(connection, turn.conversation.id, told=resting)
@@ -246,7 +254,8 @@ class Answerer:
 
     async def _keep(self, connection: AsyncConnection, turn: Turn, reply: str | None) -> None:
         """Writes the turn into the transcript, for later turns and the memory's jobs."""
-        await self._transcript.record(connection, turn, reply)
+        written = await self._transcript.record(connection, turn, reply)
+        await self._noting.keep(connection, turn.user_id, written)
         await self._jobs.schedule_extraction(connection, turn.conversation.id)
         await self._fold_if_long(connection, turn)
 

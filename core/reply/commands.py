@@ -16,6 +16,7 @@ I'm **Mneme**, an assistant that remembers what you tell me. Just write to me.
 - `/memory why NUMBER` – why I think so; without a number, what my last answer rests on
 - `/memory timeline WHAT` – what you told me about it, and when it changed
 - `/forget NUMBER` – forget one of these, `/forget everything` – all of it
+- `/undo` – forget what you last asked me to remember here
 - `/reset` – begin a fresh conversation; I keep my memory
 - `/help` – this
 
@@ -94,6 +95,8 @@ class Commands:
                 return await self._reset(turn)
             case "memory":
                 return await self._memory.memory(turn, user, command.rest)
+            case "undo":
+                return await self._memory.undo(turn, user)
             case "forget":
                 return await self._memory.forget(turn, user, command.rest)
             case _:

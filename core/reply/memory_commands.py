@@ -27,6 +27,7 @@ WHY_WHICH = "`/memory why 2` tells why I think the second; `/memory why` what my
 NO_REASON = "My last answer here rests on nothing that I remember about you."
 NO_HISTORY = "You haven't told me anything about that."
 NO_CHANGES = "Nothing that you told me has changed so far."
+NOTHING_NOTED = "There is nothing here that you asked me to remember. `/forget` takes back anything else."
 RESTING = "My memory is resting at the moment. Please ask again in a little while."
 
 
@@ -39,7 +40,7 @@ class _Listed:
 
 
 class MemoryCommands:
-    """Runs `/memory` and `/forget`; each gives the reply's text."""
+    """Runs `/memory`, `/forget` and `/undo`; each gives the reply's text."""
 
     def __init__(
         self,
@@ -83,6 +84,14 @@ class MemoryCommands:
             await self._forgetting.memory(user.id, listed.memories[place].id)
             return "Forgotten, with the words that it came from."
         await self._forgetting.message(user.id, listed.heard[place - len(listed.memories)].id)
+        return "Forgotten."
+
+    async def undo(self, turn: Turn, user: User) -> str:
+        """`/undo`: the newest note in this conversation is forgotten."""
+        async with self._database.read() as connection:
+            note = await self._memories.last_note(connection, user.id, turn.conversation.id)
+        if note is None or not await self._forgetting.memory(user.id, note):
+            return NOTHING_NOTED
         return "Forgotten."
 
     async def _listed(self, turn: Turn, user: User) -> _Listed:

@@ -41,6 +41,7 @@ async def test_the_start_announces_commands_and_never_drops_updates(telegram: Te
         "help",
         "memory",
         "forget",
+        "undo",
         "reset",
     ]
     assert len(telegram.calls_of("deleteWebhook")) == 1

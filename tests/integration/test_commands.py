@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.errors import NotDelivered
+from core.memory.claims import Kind
+from core.messages import Enclosure, EnclosureKind
+from core.reply.answer import NOT_NOTED, NOTED
 from core.reply.commands import HELP, PRIVATE_DOOR, TRIAL_NOTE, WELCOME, WRONG_CODE
-from core.reply.memory_commands import CONFIRM, NOTHING_YET
+from core.reply.memory_commands import CONFIRM, NOTHING_NOTED, NOTHING_YET
 from core.settings import Settings
 from core.storage.schema import conversations, identities, messages, turns, users
 from tests.conftest import lanes_running
@@ -180,3 +183,43 @@ async def test_a_stranger_in_a_known_group_stays_outside(strangers: People) -> N
     await strangers.say_in_group("Hello all")
     assert "What did Ana say" not in str(strangers.prompts()[-1])
     assert len(await strangers.house.rows(conversations)) == 2
+
+
+async def test_what_one_asks_to_remember_is_kept_at_once_and_taken_back(people: People) -> None:
+    """No job has to run for it, and the words stand in the memory as they were said."""
+    shown = await people.say("Please remember that my locker code is 4711. Thanks!")
+    assert shown.endswith(NOTED.format("my locker code is 4711"))
+    (memory,) = await people.memories()
+    assert (memory.kind, memory.text, memory.sources[0].quote) == (
+        Kind.NOTE,
+        "My locker code is 4711",
+        "my locker code is 4711",
+    )
+    assert any("4711" in text for text in await people.recalled("What is the code of my locker?"))
+    assert await people.say("/undo") == "Forgotten."
+    assert await people.memories() == []
+    assert "4711" not in str(await people.recalled("What is the code of my locker?"))
+    assert await people.say("/undo") == NOTHING_NOTED
+
+
+async def test_undo_takes_back_what_was_asked_here_alone(people: People) -> None:
+    await people.say("Remember that I park on level 3.", conversation="here")
+    assert await people.say("/undo", conversation="there") == NOTHING_NOTED
+    assert await people.say("/undo", person="ben") == NOTHING_NOTED
+    assert await people.texts() == ["I park on level 3"]
+
+
+async def test_what_others_wrote_is_not_noted(people: People) -> None:
+    material = (Enclosure(EnclosureKind.FORWARDED, "I own three yachts in Monaco."),)
+    await people.send("Remember this!", material)
+    assert people.house.paper.shown[-1].endswith(NOT_NOTED)
+    await people.send("Remember this: I live in Porto.", material)
+    assert people.house.paper.shown[-1].endswith(NOTED.format("I live in Porto"))
+    assert await people.texts() == ["I live in Porto"]
+
+
+async def test_a_note_is_not_made_a_second_memory_by_the_model(people: People) -> None:
+    await people.say("Remember that I live in Porto.")
+    await people.work()
+    assert len(people.pages()) == 1
+    assert await people.texts() == ["I live in Porto"]
