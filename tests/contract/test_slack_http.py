@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta, timezone
 
 import aiohttp
 import pytest
@@ -54,6 +55,7 @@ async def test_a_mention_arrives_as_two_events_with_one_key(house: House) -> Non
     assert (first.channel, first.workspace, first.event) == ("slack", "T0TEAM", f"C1:{ts}")
     assert first.text == "hello"
     assert (first.sender.display_name, first.sender.language) == ("Ana", "pt-PT")
+    assert first.sender.zone == timezone(timedelta(hours=13))
     assert first.conversation.kind is ConversationKind.THREAD
     assert dict(first.conversation.address) == {"channel": "C1", "thread_ts": ts}
     assert house.desk.rows == 1

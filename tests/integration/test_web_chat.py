@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from sqlalchemy import select
 
 from core.app import App
 from core.messages import MAX_TEXT_CHARS
 from core.storage.database import new_id
+from core.storage.schema import messages
 from tests.integration.web_service import WebService, running_service
 from tests.standins.model import ModelStandIn
 
@@ -35,6 +38,22 @@ async def test_a_message_is_answered_and_stands_in_the_history(
         assert await ana.history("first") == expected
         assert await ana.history() == expected
         assert await ana.history("another") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [(780, 780), (-210, -210), (0, 0), (1_000_000, None), ("780", None), (None, None)]
+)
+async def test_a_browser_says_what_time_zone_it_is_in(
+    service: WebService, given: object, kept: int | None
+) -> None:
+    async with service.visit("ana") as ana:
+        body = {"text": "Hello.", "conversation": "first", "event": new_id(), "utc_offset": given}
+        inbox = (await ana.post("/web/messages", body)).json()["inbox"]
+        assert [event async for event in ana.events(f"/web/replies/{inbox}")][-1]["ended"]
+    async with service.app.database.read() as connection:
+        stored = await connection.scalar(select(messages.c.utc_offset).where(messages.c.role == "user"))
+    here = datetime.now().astimezone().utcoffset() or timedelta()
+    assert stored == (here.total_seconds() / 60 if kept is None else kept)
 
 
 async def test_a_reply_grows_and_the_last_event_says_what_was_recalled(

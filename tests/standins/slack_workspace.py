@@ -248,7 +248,8 @@ class SlackWorkspace:
 
 
 def _user(name: str, locale: str) -> dict[str, Any]:
-    return {"name": name.lower(), "locale": locale, "profile": {"display_name": name, "real_name": name}}
+    profile = {"display_name": name, "real_name": name}
+    return {"name": name.lower(), "locale": locale, "tz_offset": 13 * 3600, "profile": profile}
 
 
 def _kind(channel: str) -> str:
