@@ -28,7 +28,7 @@ endif
 # The tests wait more than they work: three processes fit two cores.
 TESTERS ?= 3
 
-.PHONY: run test check chaos soak chaos-points chaos-outages machines lock bench bench-load bench-memory bench-gate clean help
+.PHONY: run test check chaos soak chaos-points chaos-outages machines lock bench bench-load bench-memory bench-gate bench-growth clean help
 
 run: $(RUNTIME) ## start Mneme and all it needs on this machine; Ctrl-C stops it
 	@exec $(BIN)/mneme run
@@ -78,6 +78,9 @@ bench-load: $(DEV) ## messages a second, beside echo bots (ARGS="--minutes 60"; 
 bench-memory: $(DEV) ## what recall finds of the evidence in DATA=a-set.json.gz, beside the index alone
 	@test -n "$(DATA)" || { echo "Say which set: make bench-memory DATA=path.json.gz"; exit 1; }
 	@$(BIN)/mneme bench recall --data $(DATA) $(ARGS)
+
+bench-growth: $(DEV) ## how long a recall takes as a memory grows, beside plain Chroma (ARGS=--help says more)
+	@$(BIN)/python -m tests.benchmarks.growth $(ARGS)
 
 bench-gate: $(DEV) ## what gets through the write gate, of labelled messages (ARGS=--model lets the model read them)
 	@$(BIN)/python -m tests.benchmarks.gate $(ARGS)

@@ -115,8 +115,14 @@ class Lexicon:
         places, counts = self._postings[word] if word in self._postings else (array("i"), array("i"))
         return np.frombuffer(places, dtype=np.int32), np.frombuffer(counts, dtype=np.int32)
 
-    def beside(self, scores: Scores) -> Scores:
-        """Of each entry the better score of what was said just before and just after it, (n,), at least 0."""
+    def beside(self, scores: Scores, *, steps: int = 1) -> Scores:
+        """Of each entry the better score of what was said so many steps before or after, (n,), at least 0."""
         padded = np.append(scores, np.float32(0))  # place -1: nothing stands there
-        before, after = (np.frombuffer(side, dtype=np.int32) for side in (self._before, self._after))
-        return np.maximum(np.maximum(padded[before], padded[after]), 0)
+        best = np.zeros(len(self), dtype=np.float32)
+        for side in (self._before, self._after):
+            step = np.append(np.frombuffer(side, dtype=np.int32), np.int32(-1))
+            place = np.arange(len(self), dtype=np.int32)
+            for _ in range(steps):
+                place = step[place]
+            best = np.maximum(best, padded[place])
+        return best

@@ -55,7 +55,7 @@ def rank(
     """The best entries for a question, best first; only those that the lexicon has, of the audience.
 
     `near` is what the index found, best first. The score is how far the similarity is above what is usual,
-    and the words' coverage, and half of the better neighbour's two.
+    and the words' coverage, and half of the better neighbour's two, and a quarter of the next one's.
     """
     if not len(lexicon):
         return []
@@ -68,7 +68,8 @@ def rank(
     allowed = lexicon.of_audience(audience)
     meaning = np.where(allowed, np.nan_to_num(np.maximum(similarities - usual, 0)), 0).astype(np.float32)
     said = np.where(allowed, WORDS_WEIGHT * lexicon.coverage(question), 0).astype(np.float32)
-    beside = BESIDE_WEIGHT * lexicon.beside(meaning + said)
+    own = meaning + said
+    beside = BESIDE_WEIGHT * lexicon.beside(own) + BESIDE_WEIGHT**2 * lexicon.beside(own, steps=2)
     scores = np.where(allowed, meaning + said + beside, 0)
     best = np.argpartition(-scores, limit)[:limit] if limit < len(scores) else np.arange(len(scores))
     order = best[np.lexsort((best, -scores[best]))]

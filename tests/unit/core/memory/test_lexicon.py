@@ -69,6 +69,7 @@ def test_neighbours_are_of_one_conversation_and_one_sitting() -> None:
     lexicon.add("c5", "word", "private")
     scores = np.array([1, 2, 4, 8, 16, 32], dtype=np.float32)
     assert list(lexicon.beside(scores)) == [4, 0, 8, 4, 0, 0]
+    assert list(lexicon.beside(scores, steps=2)) == [8, 0, 0, 1, 0, 0]
     assert list(lexicon.beside(-scores)) == [0] * 6
 
 

@@ -59,7 +59,7 @@ def test_what_stands_beside_an_answer_is_lifted() -> None:
         lexicon.add(f"m{number}", f"word {number}", "private", said)
     found = ranked(lexicon, near(m1=0.5, m3=0.1, m0=0.09, m2=0.09))
     assert ids(found) == ["m1", "m0", "m2", "m3"]
-    assert found[1].beside == pytest.approx(found[0].meaning / 2)
+    assert found[1].beside == pytest.approx(found[0].meaning / 2 + found[2].meaning / 4)
 
 
 def test_an_audience_sees_its_own_alone_and_nothing_leaks_by_a_neighbour() -> None:
