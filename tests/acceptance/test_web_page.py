@@ -1,5 +1,6 @@
 """The web chat as a person meets it: in a real browser, on a real service."""
 
+import json
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from core.app import App, open_app
 from core.settings import Settings
 from tests.integration.web_service import SECRET, WebService, reads_the_secret, running_service
 from tests.servers import free_port
-from tests.standins.model import ModelStandIn
+from tests.standins.model import ModelStandIn, read_claim
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -288,3 +289,33 @@ async def test_every_control_has_a_name(browser: Browser, service: WebService) -
         await expect(page.get_by_role("textbox", name="Your message")).to_be_visible()
     unnamed = [line for line in tree.splitlines() if line.strip() in ("- button", "- textbox", "- link")]
     assert unnamed == []
+
+
+async def test_a_memory_shows_what_was_so_before_and_what_is_unsure(
+    browser: Browser, service: WebService, model: ModelStandIn
+) -> None:
+    told = {
+        "I live in Porto.": "Lives in Porto.",
+        "I live in Braga now.": "Lives in Braga.",
+        "Maybe I'm allergic to soy.": "Is allergic to soy.",
+    }
+
+    def reads(body: dict[str, Any]) -> str:
+        page = body["messages"][-1]["content"]
+        known = {"change": "replaces", "known": 1} if page.startswith("K1 Lives in Porto.") else {}
+        claims = [read_claim(1, said, text, **known) for said, text in told.items() if f") {said}" in page]
+        return json.dumps({"memories": claims})
+
+    model.extract = reads
+    async with opened(browser, service) as page:
+        for said in told:
+            await say(page, said)
+            await service.read_for_memories()
+        braga = page.locator(".memory").filter(has_text="Lives in Braga.")
+        await expect(braga).to_be_visible()
+        await expect(page.locator(".claim").filter(has_text="Lives in Porto.")).to_have_count(0)
+        await expect(braga.get_by_text("Lives in Porto.")).not_to_be_visible()
+        await braga.get_by_text("Before").click()
+        await expect(braga.get_by_text("Lives in Porto.")).to_be_visible()
+        soy = page.locator(".memory").filter(has_text="Is allergic to soy.")
+        await expect(soy.get_by_text("You weren't sure")).to_be_visible()

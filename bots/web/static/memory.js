@@ -25,7 +25,7 @@ function history({ before }) {
   const rows = before.map(({ text, from, until }) =>
     make("li", {}, `${text} `, make("span", { class: "source" }, `${dated(from)} – ${until ? dated(until) : ""}`)),
   );
-  return make("details", { class: "source" }, make("summary", {}, "Before"), make("ul", { class: "before" }, ...rows));
+  return make("details", { class: "source history" }, make("summary", {}, "Before"), make("ul", { class: "before" }, ...rows));
 }
 
 function memoryItem(memory) {
@@ -34,8 +34,8 @@ function memoryItem(memory) {
     { class: "memory" },
     make("p", { class: "claim" }, memory.text),
     ...(memory.believed ? [] : [make("p", { class: "source" }, "You weren't sure: I don't use it before you say it again.")]),
-    ...(memory.before.length ? [history(memory)] : []),
     ...memory.sources.map(quotation),
+    ...(memory.before.length ? [history(memory)] : []),
     forgetting(`/web/memories/${memory.id}/forget`, memory.text),
   );
 }
