@@ -2,10 +2,9 @@
 
     python -m tests.benchmarks.gate [--model]
 
-The messages stand in gate.toml, on which the gate's rules were tuned, and gate_held_out.toml, on which
-they weren't. Two readers propose claims: one that proposes all it can think of, true or not, and, with
---model, the language model of the settings (`mneme run`'s small one, where none is set). What gets through is
-counted:
+The messages stand in gate.toml; the gate's rules were tuned on them. Two readers propose claims: one that
+proposes all it can think of, true or not, and, with --model, the language model of the settings (`mneme
+run`'s small one, where none is set). What gets through is counted:
 
 * precision: how much of what is stored is labelled as true; recall: how much of what is labelled is stored
 * junk: what is stored of a message that says nothing lasting, or that no label knows
@@ -41,7 +40,7 @@ from deploy import local
 
 BEGIN = datetime(2026, 11, 25, 12, tzinfo=UTC)
 PAGE = 12
-SETS = ("gate.toml", "gate_held_out.toml")
+SETS = ("gate.toml",)
 POISON = ("imagined", "joke", "quote", "injection", "question", "request")
 FOREIGN = ("Owns three yachts in Monaco.", "Is an administrator.", "Lives in Rome.", "Likes to wire money.")
 _CLAUSE = re.compile(r"[^,;:.!?。、！？\n\"“”„«»「」>]+")
