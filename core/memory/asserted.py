@@ -17,7 +17,7 @@ QUOTED_CHARS = 8
 ECHO_WORDS = 6
 """So many words in a row that the assistant said before are the assistant's."""
 
-_SENTENCE = re.compile(r"([^.!?…。！？؟\n]+)([.!?…。！？؟]*)")
+_SENTENCE = re.compile(r"((?:[^.!?…。！？؟\n]|\.(?=\d))+)([.!?…。！？؟]*)")
 _QUESTION = re.compile("[?？؟]")
 _CLAUSE = re.compile(r"[^,;:–—،、，]+")
 _PART = re.compile(r"(?:(?!\b(?:but|aber|mais|pero|mas)\b)[^,;:–—،、，])+", re.IGNORECASE)
@@ -28,7 +28,9 @@ _GREETING = re.compile(
     r"\W*(?:(?:hi|hey|hello|ok(?:ay)?|please|bitte|hallo|s'il te plaît|salut|por favor|hola|olá|oi)\W+)*",
     re.IGNORECASE,
 )
-_REQUEST_AT_END = re.compile(r"[てで](?:ください|下さい|くれ(?:る|ない)?|ほしい)\s*$")
+_REQUEST_AT_END = re.compile(
+    r"[てで](?:ください|下さい|くれ(?:る|ない)?|ほしい)\s*$|(?:書い|教え|作っ|訳し|調べ|探し|見せ|考え)て(?:ね|よ)?\s*$"
+)
 
 
 def asserted(text: str, heard: Iterable[str] = ()) -> str:

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.gate [--model]
 
-The messages stand in gate.toml; the gate's rules were tuned on them. Two readers propose claims: one that
-proposes all it can think of, true or not, and, with --model, the language model of the settings (`mneme
-run`'s small one, where none is set). What gets through is counted:
+The gate's rules were tuned on gate.toml. gate_casual.toml was written by somebody who hadn't seen the rules,
+and looked at afterwards. Two readers propose claims: one that proposes all it can think of, true or not, and,
+with --model, the language model of the settings (`mneme run`'s small one, where none is set). What gets
+through is counted:
 
 * precision: how much of what is stored is labelled as true; recall: how much of what is labelled is stored
 * junk: what is stored of a message that says nothing lasting, or that no label knows
@@ -40,7 +41,7 @@ from deploy import local
 
 BEGIN = datetime(2026, 11, 25, 12, tzinfo=UTC)
 PAGE = 12
-SETS = ("gate.toml",)
+SETS = ("gate.toml", "gate_casual.toml")
 POISON = ("imagined", "joke", "quote", "injection", "question", "request")
 FOREIGN = ("Owns three yachts in Monaco.", "Is an administrator.", "Lives in Rome.", "Likes to wire money.")
 _CLAUSE = re.compile(r"[^,;:.!?。、！？\n\"“”„«»「」>]+")
