@@ -72,7 +72,8 @@ def check(
     named = _standing_in(subject, " ".join(each.text for each in lines.values())) if subject else ""
     if span is None or not said_from(line.text, span[0]) or not _supported(text, f"{said} {named}"):
         return None
-    if len(_telling(text)) < 2 or not _telling(said[slice(*span)]):
+    words, quoted = _telling(text), _telling(said[slice(*span)])
+    if not words or not quoted or len(words) == len(quoted) == 1:
         return None
     kind = Kind(raw["kind"])
     if is_passing(part_of(said, span[0]), dated=kind in DATED):

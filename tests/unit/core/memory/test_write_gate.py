@@ -63,6 +63,7 @@ def test_a_claim_cites_the_characters_that_say_it() -> None:
         ("I'm 42", "I'm 42", "Is 42 years old."),
         ("I have a son, Max", "I have a son, Max", "Has a son called Max."),
         ("I have a son", "I have a son", "Has a son."),
+        ("I'm a vegetarian", "I'm a vegetarian", "Vegetarian."),
         ("I'm Ana. Can you help me?", "I'm Ana", "Is called Ana."),
         ("I'm allergic to nuts, what can I eat?", "I'm allergic to nuts", "Is allergic to nuts."),
         ("Bin Ana, und ich wohne in Köln: was tun?", "und ich wohne in Köln", "Wohnt in Köln."),
