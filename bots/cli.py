@@ -10,10 +10,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from bots.command import prepared
 from bots.dead import dead
 from bots.memory import memory
 from core.errors import ConfigurationError, MnemeError
-from core.log import set_up_logging
 from core.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -49,12 +49,6 @@ def _fail(error: MnemeError, status: int) -> NoReturn:
     raise SystemExit(status)
 
 
-def _settings() -> Settings:
-    settings = load_settings()
-    set_up_logging(settings)
-    return settings
-
-
 @app.command()
 def run() -> None:
     """Start everything on this machine, and stop it again with Ctrl-C."""
@@ -68,7 +62,7 @@ def serve() -> None:
     """Run the channels, the web chat and the lanes (needs REDIS_URL and CHROMA_URL)."""
     from bots.service import serve as run_service
 
-    asyncio.run(run_service(_settings()))
+    asyncio.run(run_service(prepared()))
 
 
 @app.command()
@@ -81,7 +75,7 @@ def worker(
 
     os.nice(WORKER_NICENESS)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the embedder's
-    settings = _settings()
+    settings = prepared()
     arguments = ["worker", "--loglevel", settings.log_level, "--queues", QUEUE]
     arguments += ["--concurrency", str(concurrency), "--without-gossip", "--without-mingle"]
     if beat:
@@ -94,7 +88,7 @@ def beat() -> None:
     """Run the schedule alone, beside workers elsewhere."""
     from workers.celery_app import make_celery
 
-    settings = _settings()
+    settings = prepared()
     make_celery(settings).start(
         ["beat", "--loglevel", settings.log_level, "--schedule", str(_schedule(settings)), "--pidfile="]
     )
@@ -110,7 +104,7 @@ def migrate() -> None:
     """Bring the database's schema to this version."""
     from core.storage.database import database_url, upgrade
 
-    upgrade(database_url(_settings()))
+    upgrade(database_url(prepared()))
 
 
 @app.command()
@@ -118,7 +112,7 @@ def reindex() -> None:
     """Empty the index and fill it again from the record, with the embedding model that is set."""
     from bots.errands import reindex as rebuild
 
-    print(f"{asyncio.run(rebuild(_settings()))} entries indexed.")
+    print(f"{asyncio.run(rebuild(prepared()))} entries indexed.")
 
 
 @app.command(name="sign-in")
@@ -126,7 +120,7 @@ def sign_in(name: Name = None) -> None:
     """Print a link that signs in to the web chat, once."""
     from bots.errands import OWNER, sign_in_link
 
-    print(asyncio.run(sign_in_link(_settings(), name or OWNER)))
+    print(asyncio.run(sign_in_link(prepared(), name or OWNER)))
 
 
 @app.command()
@@ -135,7 +129,7 @@ def code() -> None:
     from core.privacy.keys import load_master_key
     from core.users.access import Access
 
-    settings = _settings()
+    settings = prepared()
     print(Access(settings, load_master_key(settings)).code)
 
 
@@ -144,7 +138,7 @@ def welcome() -> None:
     """Print where to go: the web chat's link, Telegram, Slack, the code."""
     from bots.errands import welcome as lines
 
-    print("\n".join(asyncio.run(lines(_settings()))))
+    print("\n".join(asyncio.run(lines(prepared()))))
 
 
 @app.command()
@@ -152,7 +146,7 @@ def doctor() -> None:
     """Look at every part and say what is wrong, with its cure."""
     from bots.errands import doctor as examine
 
-    lines, healthy = asyncio.run(examine(_settings()))
+    lines, healthy = asyncio.run(examine(prepared()))
     print("\n".join(lines))
     raise SystemExit(0 if healthy else 1)
 
@@ -174,7 +168,7 @@ def recall(
     """
     from bots.bench import measure
 
-    print("\n".join(measure(_settings(), data, out)))
+    print("\n".join(measure(prepared(), data, out)))
 
 
 @app.command()
@@ -189,7 +183,7 @@ def chat(
     from bots.console.client import Terminal
     from bots.console.conversation import converse
 
-    settings = _settings()
+    settings = prepared()
     terminal = Terminal.of(settings, service_url(settings), name or getpass.getuser())
     if message is None:
         converse(terminal, new=new)

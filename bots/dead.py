@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bots.command import prepared
 from core.errors import NotDead, Undecryptable
-from core.log import set_up_logging
-from core.settings import Settings, load_settings
+from core.settings import Settings
 
 if TYPE_CHECKING:
     from bots.errands import Keeper
@@ -38,7 +38,7 @@ def show_all(
     as_json: Annotated[bool, typer.Option("--json", help="Print an array of objects.")] = False,
 ) -> None:
     """List what was given up, a line each, without anybody's words."""
-    letters = asyncio.run(_all(_settings()))
+    letters = asyncio.run(_all(prepared()))
     if as_json:
         facts = [asdict(letter) | {"since": letter.since.isoformat()} for letter in letters]
         print(json.dumps(facts))
@@ -53,7 +53,7 @@ def show(
     id: Id, words: Annotated[bool, typer.Option("--words", help="Also what the person wrote.")] = False
 ) -> None:
     """Show all that is known of one; what the person wrote only when asked for."""
-    print("\n".join(asyncio.run(_examine(_settings(), id, words))))
+    print("\n".join(asyncio.run(_examine(prepared(), id, words))))
 
 
 @dead.command()
@@ -66,7 +66,7 @@ def retry(
     yes: Yes = False,
 ) -> None:
     """Have one tried again, or all that certainly weren't answered."""
-    settings = _settings()
+    settings = prepared()
     ids = _named(settings, id, every, with_unknown=unknown)
     _confirm(f"Try {len(ids)} again?", asked=every and bool(ids) and not yes)
     for done in asyncio.run(_each(settings, ids, lambda keeper, n: keeper.retry(n), lenient=every)):
@@ -81,17 +81,11 @@ def retry(
 @dead.command()
 def drop(id: OptionalId = None, every: Every = False, yes: Yes = False) -> None:
     """Give one up for good, or all: their words are destroyed."""
-    settings = _settings()
+    settings = prepared()
     ids = _named(settings, id, every, with_unknown=True)
     _confirm(f"Drop {len(ids)} for good?", asked=every and bool(ids) and not yes)
     for done in asyncio.run(_each(settings, ids, lambda keeper, n: keeper.drop(n), lenient=every)):
         print(f"{done} is dropped.")
-
-
-def _settings() -> Settings:
-    settings = load_settings()
-    set_up_logging(settings)
-    return settings
 
 
 def _named(settings: Settings, id: str | None, every: bool, *, with_unknown: bool) -> list[str]:

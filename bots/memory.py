@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bots.command import prepared
 from core.errors import UnknownUser
-from core.log import set_up_logging
-from core.settings import Settings, load_settings
+from core.settings import Settings
 
 if TYPE_CHECKING:
     from core.app import App
@@ -36,7 +36,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one object instead o
 @memory.command()
 def show(user: Who, as_json: AsJson = False) -> None:
     """List what is remembered, with what was so before; then what was said and not read for memories."""
-    found = asyncio.run(_everything(_settings(), user))
+    found = asyncio.run(_everything(prepared(), user))
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -54,7 +54,7 @@ def search(
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 10,
 ) -> None:
     """List the entries that bear most on the words, best first."""
-    for each in asyncio.run(_ranked(_settings(), user, " ".join(words), limit)):
+    for each in asyncio.run(_ranked(prepared(), user, " ".join(words), limit)):
         print(_row(each))
 
 
@@ -65,7 +65,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell what would be recalled for a message, by which signals, and why the rest would be left out."""
-    recalled, left_out = asyncio.run(_recall(_settings(), user, " ".join(words)))
+    recalled, left_out = asyncio.run(_recall(prepared(), user, " ".join(words)))
     if as_json:
         rows = [{**_signals(each), "reason": None} for each in recalled]
         rows += [{**_signals(each.recalled), "reason": each.reason} for each in left_out]
@@ -81,24 +81,15 @@ def explain(
 
 
 @memory.command()
-def export(
-    user: Who,
-    out: Out = None,
-) -> None:
+def export(user: Who, out: Out = None) -> None:
     """Write everything that is remembered as JSON: memories with history and sources, and statements."""
-    text = json.dumps(asyncio.run(_everything(_settings(), user)), ensure_ascii=False, indent=2)
+    text = json.dumps(asyncio.run(_everything(prepared(), user)), ensure_ascii=False, indent=2)
     if out is None:
         print(text)
         return
     out.touch(mode=0o600)
     out.write_text(text + "\n", encoding="utf-8")
     print(f"Written to {out}.")
-
-
-def _settings() -> Settings:
-    settings = load_settings()
-    set_up_logging(settings)
-    return settings
 
 
 @asynccontextmanager

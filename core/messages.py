@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from enum import StrEnum
 
 MAX_TEXT_CHARS = 16_000
@@ -34,6 +34,13 @@ class Enclosure:
 
     kind: EnclosureKind
     text: str
+
+
+def zone_of(offset: object, unit: timedelta) -> timezone | None:
+    """The time zone that is so many units ahead of UTC; None of what can't be an offset."""
+    if not isinstance(offset, int) or abs(offset) >= timedelta(days=1) / unit:
+        return None
+    return timezone(offset * unit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,17 @@
 import asyncio
 import math
 from collections import OrderedDict
-from datetime import timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bots.slack.refusals import TROUBLE
 from core.clock import Clock
-from core.messages import Sender, clean
+from core.messages import Sender, clean, zone_of
 
 _KEPT = 5_000
-DAY_SECONDS = 24 * 3600
-_KNOWN_SECONDS = float(DAY_SECONDS)
+_KNOWN_SECONDS = 24 * 3600.0
 _UNKNOWN_SECONDS = 300.0
 _PATIENCE_SECONDS = 1.0
 """Slack waits three seconds for the acknowledgement, and the message must be committed within them."""
@@ -51,12 +50,5 @@ def _person(user_id: str, user: dict[str, Any]) -> Sender:
     profile = user.get("profile") or {}
     names = (profile.get("display_name"), profile.get("real_name"), user.get("real_name"), user.get("name"))
     named = next((clean(name) for name in names if isinstance(name, str) and clean(name)), user_id)
-    locale = user.get("locale")
-    return Sender(user_id, named, locale if isinstance(locale, str) and locale else None, _zone(user))
-
-
-def _zone(user: dict[str, Any]) -> timezone | None:
-    seconds = user.get("tz_offset")
-    if not isinstance(seconds, int) or abs(seconds) >= DAY_SECONDS:
-        return None
-    return timezone(timedelta(seconds=seconds))
+    locale, zone = user.get("locale"), zone_of(user.get("tz_offset"), timedelta(seconds=1))
+    return Sender(user_id, named, locale if isinstance(locale, str) and locale else None, zone)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import web
@@ -16,7 +16,7 @@ from bots.web.markdown import to_html
 from core.app import App
 from core.errors import InvalidMessage
 from core.memory.transcript import Line
-from core.messages import ConversationKind, ConversationRef, IncomingMessage, Sender
+from core.messages import ConversationKind, ConversationRef, IncomingMessage, Sender, zone_of
 from core.storage.schema import inbox
 from core.users.sign_in import CHANNEL, WORKSPACE, Visitor
 
@@ -26,8 +26,6 @@ FIRST_KEY = "first"
 """The conversation of a page that names none and finds none."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-DAY_MINUTES = 24 * 60
 
 
 class Chat:
@@ -45,11 +43,12 @@ class Chat:
         if not isinstance(text, str):
             raise Refused(400, "Please send a text.")
         key = _key(body.get("conversation", FIRST_KEY), "conversation")
+        zone = zone_of(body.get("utc_offset"), timedelta(minutes=1))
         message = IncomingMessage(
             channel=CHANNEL,
             workspace=WORKSPACE,
             event=f"{visitor.user_id}:{_key(body.get('event'), 'event')}",
-            sender=Sender(visitor.name, visitor.name, zone=_zone(body.get("utc_offset"))),
+            sender=Sender(visitor.name, visitor.name, zone=zone),
             conversation=ConversationRef(_reference(visitor, key), ConversationKind.DIRECT, {"key": key}),
             text=text,
             sent_at=datetime.now(UTC),
@@ -116,13 +115,6 @@ def _key(value: object, name: str) -> str:
     if not isinstance(value, str) or not _KEY.fullmatch(value):
         raise Refused(400, f"{name} must be 1 to 64 letters, digits, - or _.")
     return value
-
-
-def _zone(minutes: object) -> timezone | None:
-    """The time zone that a browser gives as minutes ahead of UTC."""
-    if not isinstance(minutes, int) or abs(minutes) >= DAY_MINUTES:
-        return None
-    return timezone(timedelta(minutes=minutes))
 
 
 def _reference(visitor: Visitor, key: str) -> str:

@@ -1,7 +1,7 @@
 """What Mneme remembers about its visitor, told as it changes, and taken back when the visitor says so."""
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -77,22 +77,24 @@ class Recollection:
         async with self._app.database.read() as connection:
             every = await self._app.memories.of_user(connection, user_id, retired=True)
             memories = [memory for memory in every if memory.retired_at is None]
+            replaced: dict[str | None, list[Memory]] = {}
+            for memory in reversed(every):
+                replaced.setdefault(memory.replaced_by, []).append(memory)
             cited = {source.message_id for memory in memories for source in memory.sources}
             lines = await self._app.transcript.of_user(connection, user_id, cited)
             statements = await self._app.transcript.statements_without_memory(
                 connection, user_id, limit=STATEMENTS
             )
         return {
-            "memories": [_memory(memory, lines, _before(memory, every)) for memory in reversed(memories)],
+            "memories": [_memory(memory, lines, _before(memory, replaced)) for memory in reversed(memories)],
             "unread": [_statement(s.line) for s in statements if not s.read],
             "kept": [_statement(s.line) for s in statements if s.read],
         }
 
 
-def _before(memory: Memory, every: Sequence[Memory]) -> list[Memory]:
-    """What the memory came in the place of, the latest first."""
-    replaced = [each for each in every if each.replaced_by == memory.id]
-    return [one for each in reversed(replaced) for one in (each, *_before(each, every))]
+def _before(memory: Memory, replaced: Mapping[str | None, Sequence[Memory]]) -> list[Memory]:
+    """What the memory came in the place of, the latest first; `replaced` has them by what replaced them."""
+    return [one for each in replaced.get(memory.id, ()) for one in (each, *_before(each, replaced))]
 
 
 def _memory(memory: Memory, lines: dict[str, Line], before: Sequence[Memory]) -> dict[str, Any]:

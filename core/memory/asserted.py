@@ -14,6 +14,8 @@ ASIDE_WORDS = 3
 QUOTED_WORDS = 3
 QUOTED_CHARS = 8
 """What stands in quotation marks and has fewer words, or letters where none are parted, is a name."""
+TOLD_LETTERS = 4
+"""Where no words are parted, fewer letters are but a "this"."""
 ECHO_WORDS = 6
 """So many words in a row that the assistant said before are the assistant's."""
 
@@ -60,9 +62,10 @@ def said_from(text: str, start: int) -> bool:
 
 def asked_to_remember(text: str) -> list[Span]:
     """What the text asks to be remembered, without the asking: "remember that" stands before it."""
+    if not cue("remember").search(text):
+        return []  # as nearly always: all else needn't be looked for
     said = asserted(text)
-    rests = [_WORD.finditer(said, *rest) for rest in _askings(said)]
-    words = [list(rest) for rest in rests]
+    words = [list(_WORD.finditer(said, *rest)) for rest in _askings(said)]
     spans = [(found[0].start(), found[-1].end()) for found in words if found]
     return [span for span in spans if _is_told(said[slice(*span)])]
 
@@ -75,8 +78,7 @@ def asks_to_remember(text: str) -> bool:
 def _askings(text: str) -> Iterator[Span]:
     """What stands behind the asking in each sentence, or before it where it comes last, as in Japanese."""
     for sentence in _SENTENCE.finditer(text):
-        begun = _GREETING.match(text, sentence.start())
-        start = begun.end() if begun else sentence.start()
+        start = _after_greeting(text, sentence.start())
         asks = cue("remember").search(text, start, sentence.end(1))
         if asks is None or _QUESTION.search(sentence[2]):
             continue
@@ -86,10 +88,16 @@ def _askings(text: str) -> Iterator[Span]:
             yield start, asks.start()
 
 
+def _after_greeting(text: str, start: int) -> int:
+    greeting = _GREETING.match(text, start)
+    assert greeting is not None  # noqa: S101  # it may be empty, but it is always there
+    return greeting.end()
+
+
 def _is_told(text: str) -> bool:
     """Whether there is more in it than "this" or "it"."""
     words = _WORD.findall(cue("refers").sub(" ", text))
-    return len(words) > 1 or any(UNSPACED.match(word) and len(word) > QUOTED_WORDS for word in words)
+    return len(words) > 1 or any(UNSPACED.match(word) and len(word) >= TOLD_LETTERS for word in words)
 
 
 def is_statement(text: str) -> bool:
@@ -166,8 +174,10 @@ def _foreign(text: str) -> Iterator[Span]:
 
 def _echoed(text: str, heard: Iterable[str]) -> Iterator[Span]:
     """Where the text has `ECHO_WORDS` in a row in common with what was heard."""
-    written = word_spans(text)
     known = {run for told in heard for run in _runs([word for word, _ in word_spans(told)])}
+    if not known:
+        return
+    written = word_spans(text)
     for at, run in enumerate(_runs([word for word, _ in written])):
         if run in known:
             yield written[at][1][0], written[at + ECHO_WORDS - 1][1][1]
@@ -215,6 +225,5 @@ def _is_request(sentence: str) -> bool:
     """Whether it asks for something to be done once: "write me a poem", not "always write in German"."""
     if is_standing(sentence) or asks_to_remember(sentence):
         return False
-    begun = _GREETING.match(sentence)
-    asks = cue("request").match(sentence, begun.end() if begun else 0)
+    asks = cue("request").match(sentence, _after_greeting(sentence, 0))
     return bool(asks or _REQUEST_AT_END.search(sentence))

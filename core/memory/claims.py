@@ -1,13 +1,13 @@
 """Memories: claims about a person, each resting on what that person wrote (P3)."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from math import prod
 from typing import Any
 
-from sqlalchemy import Row, Select, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
@@ -213,20 +213,14 @@ class Memories:
         if claim.known is None:
             return None
         wanted = select(memories.c.id, memories.c.valid_from).where(
-            memories.c.id == claim.known,
-            memories.c.user_id == user_id,
-            memories.c.audience == claim.line.audience,
-            memories.c.retired_at.is_(None),
+            memories.c.id == claim.known, _holds(user_id, claim.line.audience)
         )
         return (await connection.execute(wanted)).one_or_none()
 
     def _saying(self, user_id: str, claim: Claim) -> Select[str]:
         """The memory that holds and says just the same."""
         return select(memories.c.id).where(
-            memories.c.user_id == user_id,
-            memories.c.audience == claim.line.audience,
-            memories.c.claim_digest == self._digest(user_id, claim),
-            memories.c.retired_at.is_(None),
+            memories.c.claim_digest == self._digest(user_id, claim), _holds(user_id, claim.line.audience)
         )
 
     async def _insert(self, connection: AsyncConnection, user_id: str, memory_id: str, claim: Claim) -> None:
@@ -329,16 +323,16 @@ class Memories:
         self, connection: AsyncConnection, user_id: str, audience: str, *, limit: int
     ) -> list[Memory]:
         """The newest of the user's memories of the audience that hold now, oldest first."""
-        ids = select(memories.c.id).where(
-            memories.c.user_id == user_id, memories.c.audience == audience, memories.c.retired_at.is_(None)
-        )
-        found = await connection.scalars(ids.order_by(memories.c.id.desc()).limit(limit))
+        ids = select(memories.c.id).where(_holds(user_id, audience)).order_by(memories.c.id.desc())
+        found = await connection.scalars(ids.limit(limit))
         return await self.of_user(connection, user_id, ids=found.all())
 
-    async def replaced_by(self, connection: AsyncConnection, user_id: str, memory_id: str) -> list[Memory]:
-        """What the memory came in the place of, and what that had, oldest first."""
+    async def replaced_by(
+        self, connection: AsyncConnection, user_id: str, memory_ids: Collection[str]
+    ) -> list[Memory]:
+        """What the memories came in the place of, and what those had, oldest first."""
         found: list[str] = []
-        after: Sequence[str] = [memory_id]
+        after = memory_ids
         while after:
             before = select(memories.c.id).where(
                 memories.c.user_id == user_id, memories.c.replaced_by.in_(after), memories.c.id.not_in(found)
@@ -357,8 +351,7 @@ class Memories:
             if not later:
                 break
             known |= {memory.id: memory for memory in later}
-        for memory in list(known.values()):
-            known |= {m.id: m for m in await self.replaced_by(connection, user_id, memory.id)}
+        known |= {m.id: m for m in await self.replaced_by(connection, user_id, list(known))}
         return _by_time(known.values())
 
     async def changed(
@@ -406,6 +399,13 @@ class Memories:
         for row in rows:
             found.setdefault(row.memory_id, []).append(_source(row, lines[row.message_id]))
         return found
+
+
+def _holds(user_id: str, audience: str) -> ColumnElement[bool]:
+    """Which of the user's memories of just this audience hold now."""
+    return and_(
+        memories.c.user_id == user_id, memories.c.audience == audience, memories.c.retired_at.is_(None)
+    )
 
 
 def _by_time(found: Iterable[Memory]) -> list[Memory]:

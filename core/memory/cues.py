@@ -15,17 +15,12 @@ UNSPACED_LANGUAGE = "ja"
 @cache
 def cue(name: str) -> re.Pattern[str]:
     """Any of the cues of that name, in any of the languages, wherever in a text."""
-    spaced, unspaced = alternatives(name), _of(name, unspaced=True)
+    spaced, unspaced = alternatives(name), alternatives(name, unspaced=True)
     return re.compile(rf"(?<!\w)(?:{spaced})(?!\w)" + (f"|{unspaced}" if unspaced else ""), re.IGNORECASE)
 
 
 def alternatives(name: str, *, unspaced: bool = False) -> str:
     """The cues of that name as one expression: of scripts with spaces between words, or of those without."""
-    return _of(name, unspaced=unspaced)
-
-
-@cache
-def _of(name: str, *, unspaced: bool) -> str:
     found = _read()[name].items()
     return "|".join(
         each for language, cues in found if (language == UNSPACED_LANGUAGE) is unspaced for each in cues

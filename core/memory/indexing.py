@@ -86,7 +86,7 @@ class Indexer:
         async with self._database.read() as connection:
             rotation = await self._rotation(connection, user_id)
         near = await self._index.near(
-            self._pseudonym(user_id), rotation.apply(vector), limit=limit, audience=audience
+            self.pseudonym(user_id), rotation.apply(vector), limit=limit, audience=audience
         )
         length = float(np.linalg.norm(vector))
         return [Neighbour(each.id, each.similarity * length) for each in near]
@@ -173,7 +173,7 @@ class Indexer:
         rotation: Rotation | None,
     ) -> bool:
         """Puts the texts into the index, and removes what has none; whether one changed meanwhile."""
-        pseudonym = self._pseudonym(user_id)
+        pseudonym = self.pseudonym(user_id)
         if rotation is not None:
             vectors = rotation.apply(await self._embedder.embed_passages([t.text for t in texts.values()]))
             entries = [
@@ -223,6 +223,6 @@ class Indexer:
             self._rotations[key] = Rotation.from_key(key, await self._embedder.dimensions())
         return self._rotations[key]
 
-    def _pseudonym(self, user_id: str) -> str:
+    def pseudonym(self, user_id: str) -> str:
         """What the index calls the user."""
         return self._master.digest("index user", user_id)[:32]

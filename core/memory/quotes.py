@@ -7,10 +7,10 @@ from collections.abc import Iterator
 Span = tuple[int, int]
 """Where something begins in a text, and where it ends."""
 
-UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
-)
-"""Letters of scripts that write no spaces: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+UNSPACED_LETTERS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+"""Of scripts that write no spaces, as a regular expression's class has them: Thai, Lao, Burmese, Khmer,
+Japanese, Chinese."""
+UNSPACED = re.compile(f"[{UNSPACED_LETTERS}]")
 
 
 def find_quote(quote: str, text: str) -> Span | None:

@@ -164,11 +164,11 @@ class Recaller:
             newest = await self._memories.newest(connection, user_id, audience, limit=most + 1)
         if len(newest) <= most:
             return newest
+        async with self._database.read() as connection:
+            lexicon = await self._lexicons.of_user(connection, user_id)
         best: dict[str, float] = {}
         for text in texts:
             near = await self._near(user_id, text, audience)
-            async with self._database.read() as connection:
-                lexicon = await self._lexicons.of_user(connection, user_id)
             for found in rank(near, lexicon, text, audience=audience, limit=RANKED):
                 if found.id[0] == MEMORY:
                     best[found.id[1:]] = max(best.get(found.id[1:], 0.0), found.score)

@@ -7,6 +7,8 @@ from functools import cache
 
 import Stemmer
 
+from core.memory.quotes import UNSPACED, UNSPACED_LETTERS
+
 MAX_TEXT_CHARS = 8_000
 """What is read of a text: more would be somebody's document, not what they said."""
 
@@ -42,9 +44,7 @@ _STEMMED = {
 }
 """Snowball's stemmers by ISO 639-1."""
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
-_WORD = re.compile(f"[{_UNSPACED}]+|[^\\W_{_UNSPACED}]+")
-_RUN = re.compile(f"[{_UNSPACED}]")
+_WORD = re.compile(f"[{UNSPACED_LETTERS}]+|[^\\W_{UNSPACED_LETTERS}]+")
 
 _turn = threading.Lock()
 """A stemmer must not be entered twice."""
@@ -55,7 +55,7 @@ def stems(text: str, language: str) -> list[str]:
     folded = unicodedata.normalize("NFKC", text[:MAX_TEXT_CHARS]).casefold()
     words: list[str] = []
     for word in _WORD.findall(folded):
-        words += _pairs(word) if _RUN.match(word) else [word]
+        words += _pairs(word) if UNSPACED.match(word) else [word]
     stemmer = _stemmer(_STEMMED.get(language))
     if stemmer is None:
         return words

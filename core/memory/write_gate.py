@@ -78,9 +78,10 @@ def check(
     kind = Kind(raw["kind"])
     if is_passing(part_of(said, span[0]), dated=kind in DATED):
         return None
-    if not _is_attributed(text, subject, said, span[0], named=bool(named)):
+    begin, end = sentence_of(said, span[0])
+    sentence = said[begin:end]
+    if not _is_attributed(text, subject, sentence, span[0] - begin, named=bool(named)):
         return None
-    sentence = said[slice(*sentence_of(said, span[0]))]
     unsure = is_unsure(sentence) or (kind is Kind.INSTRUCTION and not is_standing(sentence))
     claim = Claim(
         kind, text, subject, line, *span, certainty=UNSURE if unsure else SURE, valid_from=line.said_at
@@ -135,7 +136,7 @@ def _related(claim: Claim, raw: Mapping[str, Any], sentence: str, known: Mapping
 
 
 def _words(text: str) -> set[str]:
-    return {_stripped(word)[:STEM_LETTERS] for word in folded(text).split() if len(word) >= STEM_LETTERS}
+    return {_stem(word) for word in folded(text).split() if len(word) >= STEM_LETTERS}
 
 
 def _was_a_joke(number: int, lines: Mapping[int, Line]) -> bool:
@@ -162,27 +163,23 @@ def _in_pairs(run: str) -> list[str]:
     return [run[at : at + 2] for at in range(0, len(run), 2)]
 
 
-def _is_attributed(text: str, subject: str | None, said: str, start: int, *, named: bool) -> bool:
+def _is_attributed(text: str, subject: str | None, sentence: str, start: int, *, named: bool) -> bool:
     """Whether the claim speaks of the one of whom the sentence does; `named`: its subject was named."""
-    begin, end = sentence_of(said, start)
-    sentence = said[begin:end]
-    somebody = spoken_of(sentence, _last_telling(text, sentence, start - begin))
+    somebody = spoken_of(sentence, _last_telling(text, sentence, start))
     if somebody is None:
         return subject is None or bool(_standing_in(subject, sentence))
     if not somebody:
         return named
-    if _is_begun(_stripped(somebody)[:STEM_LETTERS], " " + _stripped(text)):
+    if _is_begun(_stem(somebody), " " + _stripped(text)):
         return True
     return named and names_a_relation(text)  # "my mom", of whom the claim says "mother"
 
 
 def _last_telling(text: str, sentence: str, start: int) -> int:
     """Where the last of the claim's telling words stands in the sentence; `start` if none does."""
-    claimed = {_stripped(word)[:STEM_LETTERS] for word in folded(text).split() if word not in _ABOUT}
+    claimed = {_stem(word) for word in folded(text).split() if word not in _ABOUT}
     places = [
-        at
-        for word, (at, _) in word_spans(sentence)
-        if len(word) >= STEM_LETTERS and _stripped(word)[:STEM_LETTERS] in claimed
+        at for word, (at, _) in word_spans(sentence) if len(word) >= STEM_LETTERS and _stem(word) in claimed
     ]
     return places[-1] if places else start
 
@@ -190,7 +187,7 @@ def _last_telling(text: str, sentence: str, start: int) -> int:
 def _standing_in(subject: str, said: str) -> str:
     """Those of the subject's words that were said."""
     told = " " + _stripped(said)
-    return " ".join(word for word in subject.split() if _is_begun(_stripped(word)[:STEM_LETTERS], told))
+    return " ".join(word for word in subject.split() if _is_begun(_stem(word), told))
 
 
 def _supported(claim: str, message: str) -> bool:
@@ -212,6 +209,10 @@ def _supported(claim: str, message: str) -> bool:
 def _stripped(text: str) -> str:
     """Folded, and without accents: "Tochter" stands in "Töchter"."""
     return "".join(c for c in folded(text) if unicodedata.category(c)[0] != "M")
+
+
+def _stem(word: str) -> str:
+    return _stripped(word)[:STEM_LETTERS]
 
 
 def _is_begun(stem: str, said: str) -> bool:

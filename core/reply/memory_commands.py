@@ -128,7 +128,7 @@ class MemoryCommands:
             return WHY_WHICH
         memory = listed.memories[place]
         async with self._database.read() as connection:
-            before = await self._memories.replaced_by(connection, user.id, memory.id)
+            before = await self._memories.replaced_by(connection, user.id, [memory.id])
         since = f"_({_kind(memory)}, since {_day(memory.valid_from)})_"
         parts = [f"**{memory.text}** {since}", _sources(memory)]
         if not memory.is_believed:

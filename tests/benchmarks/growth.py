@@ -133,7 +133,7 @@ class Grown:
         for start in range(0, entries, BATCH):
             some = ids[start : start + BATCH]
             vectors = await self._chance.embed_passages(some)
-            pseudonym = self._app.master.digest("index user", user.id)[:32]
+            pseudonym = self._indexer.pseudonym(user.id)
             told = [
                 Entry(message_entry(id), vector, "private") for id, vector in zip(some, vectors, strict=True)
             ]

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from core.app import App, open_app
 from core.clock import Clock
 from core.messages import Accepted, IncomingMessage
 from core.settings import Settings
-from tests.processes import until
+from tests.processes import Mneme, a_mneme, until
 from tests.standins.paper import Paper, letter
 
 
@@ -64,6 +65,14 @@ async def a_house(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 def open_settings(settings: Settings) -> Settings:
     """Everybody is let in."""
     return settings.model_copy(update={"access": "open"})
+
+
+@pytest.fixture
+async def mneme(open_settings: Settings, tmp_path: Path) -> AsyncIterator[Mneme]:
+    """The command line, and processes of its own."""
+    (tmp_path / "logs").mkdir()
+    async with a_mneme(open_settings, tmp_path / "logs") as made:
+        yield made
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from core.reply.commands import HELP, PRIVATE_DOOR, TRIAL_NOTE, WELCOME, WRONG_C
 from core.reply.memory_commands import CONFIRM, NOTHING_NOTED, NOTHING_YET
 from core.settings import Settings
 from core.storage.schema import conversations, identities, messages, turns, users
-from tests.conftest import lanes_running
-from tests.integration.conftest import a_house
 from tests.integration.remembering import ONE_DATABASE, People, people_of, reader
 from tests.processes import until
 from tests.standins.model import ModelStandIn
@@ -162,18 +160,15 @@ async def test_without_the_code_nobody_gets_in(strangers: People) -> None:
     assert [row.admitted_at for row in await strangers.house.rows(users)] == [None]
 
 
-async def test_the_code_lets_one_person_in_for_good(
-    strangers: People, settings: Settings, model: ModelStandIn
-) -> None:
-    code = strangers.app.access.code
-    assert await strangers.say(f"/start {code.lower()} ") == WELCOME
-    assert (await strangers.say("Hello")).endswith("Hello")
-    assert await strangers.say("Hello", person="ben") == PRIVATE_DOOR
-    async with a_house(settings) as later, lanes_running(later.app):
-        await later.accept("Still me?")
-        await later.settled()
-        assert later.paper.shown[-1].endswith("Still me?")
-    assert len(await strangers.house.rows(identities)) == 2
+async def test_the_code_lets_one_person_in_for_good(settings: Settings, model: ModelStandIn) -> None:
+    async with people_of(settings, model) as strangers:
+        code = strangers.app.access.code
+        assert await strangers.say(f"/start {code.lower()} ") == WELCOME
+        assert (await strangers.say("Hello")).endswith("Hello")
+        assert await strangers.say("Hello", person="ben") == PRIVATE_DOOR
+    async with people_of(settings, model) as later:
+        assert (await later.say("Still me?")).endswith("Still me?")
+        assert len(await later.house.rows(identities)) == 2
 
 
 async def test_a_stranger_in_a_known_group_stays_outside(strangers: People) -> None:

@@ -1,7 +1,6 @@
 """Jobs that failed: dead letters until they are retried, dropped, or a newer one did their work."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -14,17 +13,10 @@ from core.storage.schema import jobs
 from tests.integration.dead_command import listed, refused, said
 from tests.integration.remembering import ONE_DATABASE, People, people_of, reader
 from tests.integration.web_service import running_service
-from tests.processes import Mneme, a_mneme
+from tests.processes import Mneme
 from tests.standins.model import ModelStandIn
 
 SECRET = "heron"
-
-
-@pytest.fixture
-async def mneme(open_settings: Settings, tmp_path: Path) -> AsyncIterator[Mneme]:
-    (tmp_path / "logs").mkdir()
-    async with a_mneme(open_settings, tmp_path / "logs") as made:
-        yield made
 
 
 @pytest.fixture

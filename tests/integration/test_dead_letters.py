@@ -1,11 +1,9 @@
 """`mneme dead`: what was given up is seen, tried again in its place, or dropped; each by the real command."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import pytest
 from sqlalchemy import delete, select, update
 
 from core.app import open_app
@@ -22,18 +20,11 @@ from tests.conftest import lanes_running
 from tests.integration.conftest import House, a_house
 from tests.integration.dead_command import listed, refused, said
 from tests.integration.remembering import ONE_DATABASE, People, reader
-from tests.processes import Mneme, a_mneme
+from tests.processes import Mneme
 from tests.standins.model import ModelStandIn
 from tests.standins.paper import Paper
 
 SECRET = "heron"
-
-
-@pytest.fixture
-async def mneme(open_settings: Settings, tmp_path: Path) -> AsyncIterator[Mneme]:
-    (tmp_path / "logs").mkdir()
-    async with a_mneme(open_settings, tmp_path / "logs") as made:
-        yield made
 
 
 async def answer_all(house: House) -> None:

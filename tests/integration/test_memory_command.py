@@ -9,17 +9,10 @@ import pytest
 
 from core.settings import Settings
 from tests.integration.remembering import ONE_DATABASE, People, people_of, reader
-from tests.processes import Mneme, a_mneme
+from tests.processes import Mneme
 from tests.standins.model import ModelStandIn
 
 pytestmark = ONE_DATABASE
-
-
-@pytest.fixture
-async def mneme(open_settings: Settings, tmp_path: Path) -> AsyncIterator[Mneme]:
-    (tmp_path / "logs").mkdir()
-    async with a_mneme(open_settings, tmp_path / "logs") as made:
-        yield made
 
 
 @pytest.fixture

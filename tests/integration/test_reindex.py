@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -10,7 +9,7 @@ import pytest
 
 from core.settings import Settings
 from tests.integration.remembering import ONE_DATABASE, index_entries, people_of, reader
-from tests.processes import Mneme, a_mneme
+from tests.processes import Mneme
 from tests.servers import chroma_server
 from tests.standins.model import ModelStandIn
 
@@ -25,13 +24,6 @@ def private_chroma(tmp_path: Path) -> Path:
     folder = tmp_path / "private"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-async def mneme(open_settings: Settings, tmp_path: Path) -> AsyncIterator[Mneme]:
-    (tmp_path / "logs").mkdir()
-    async with a_mneme(open_settings, tmp_path / "logs") as made:
-        yield made
 
 
 async def remember(settings: Settings, model: ModelStandIn) -> list[tuple[str, float]]:
