@@ -70,4 +70,5 @@ def _pairs(run: str) -> list[str]:
 
 @cache
 def _stemmer(name: str | None) -> "Stemmer.Stemmer | None":
-    return Stemmer.Stemmer(name) if name else None
+    # Without a cache, which would keep words that were forgotten.
+    return Stemmer.Stemmer(name, 0) if name else None
