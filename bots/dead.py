@@ -156,7 +156,7 @@ def _find(keepers: "Mapping[str, Keeper]", id: str) -> "tuple[Keeper, int]":
 def _line(letter: "DeadLetter") -> str:
     tried = f"{letter.attempts} attempt{'' if letter.attempts == 1 else 's'}"
     return (
-        f"{letter.id:<8}{letter.since:{TIME}}  {letter.channel:<9} {letter.state:<8} "
+        f"{letter.id:<8}{letter.since:{TIME}}  {letter.channel or '-':<9} {letter.state:<8} "
         f"{tried:<12} {letter.reason or ''}"
     ).rstrip()
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -18,6 +20,7 @@ from core.settings import Settings
 if TYPE_CHECKING:
     from core.app import App
     from core.memory.claims import Memory
+    from core.memory.consolidation import Step
     from core.memory.recall import LeftOut, Recalled
     from core.memory.transcript import Statement
 
@@ -81,14 +84,39 @@ def explain(
 
 
 @memory.command()
+def consolidate(
+    user: Who,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Merge what says the same, conclude, retire what has expired; print each change."""
+    steps = asyncio.run(_consolidated(prepared(), user, dry_run=dry_run))
+    if as_json:
+        print(json.dumps([_changed(step) for step in steps], ensure_ascii=False))
+        return
+    print("\n".join(map(_change, steps)) or "Nothing to do.")
+
+
+@memory.command()
+def undo(user: Who) -> None:
+    """Take back what the newest consolidation did; it isn't done again."""
+    changes = asyncio.run(_undone(prepared(), user))
+    print("There is no consolidation to undo." if changes is None else f"{changes} changes undone.")
+
+
+@memory.command()
 def export(user: Who, out: Out = None) -> None:
     """Write everything that is remembered as JSON: memories with history and sources, and statements."""
     text = json.dumps(asyncio.run(_everything(prepared(), user)), ensure_ascii=False, indent=2)
     if out is None:
         print(text)
         return
-    out.touch(mode=0o600)
-    out.write_text(text + "\n", encoding="utf-8")
+    # A file of its own first: one that is there already may be open to others.
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=out.parent, delete=False
+    ) as draft:  # mode 0600
+        draft.write(text + "\n")
+    os.replace(draft.name, out)
     print(f"Written to {out}.")
 
 
@@ -135,6 +163,37 @@ async def _recall(
     return found.memories, found.left_out
 
 
+async def _consolidated(settings: Settings, name: str, *, dry_run: bool) -> "Sequence[Step]":
+    async with _opened(settings, name) as (app, user_id):
+        steps: Sequence[Step] = await app.consolidation.plan(user_id)
+        if not dry_run:
+            async with app.database.write() as connection:
+                steps = await app.consolidation.carry_out(connection, user_id, steps)
+    return steps
+
+
+async def _undone(settings: Settings, name: str) -> int | None:
+    async with _opened(settings, name) as (app, user_id):
+        return await app.consolidation.undo(user_id)
+
+
+def _change(step: "Step") -> str:
+    """A change as a difference: what goes, what comes, and what that rests on."""
+    goes = [f"- {each.text}" for each in step.retires]
+    comes = [f"+ {step.draft.text}"] if step.draft else []
+    kept = [f"    {each.text}" for each in step.group if each not in step.retires]
+    return "\n".join([f"{step.deed}:", *goes, *comes, *kept])
+
+
+def _changed(step: "Step") -> dict[str, Any]:
+    return {
+        "deed": step.deed,
+        "retires": [each.id for each in step.retires],
+        "makes": step.draft and _plain(asdict(step.draft)),
+        "from": [{"id": each.id, "text": each.text} for each in step.group],
+    }
+
+
 def _told(each: "Memory") -> dict[str, Any]:
     told = asdict(each) | {"confidence": round(each.confidence, 3), "evidence": len(each.sources)}
     return {name: _plain(value) for name, value in told.items()}
@@ -161,7 +220,10 @@ def _listed(title: str, memories: Sequence[dict[str, Any]]) -> list[str]:
 def _line(each: dict[str, Any]) -> str:
     until = f" until {each['valid_until'][:10]}" if each["valid_until"] else ""
     about = f", about {each['subject']}" if each["subject"] else ""
-    facts = f"{each['kind']}{about}; {each['confidence']:.2f} from {each['evidence']}; {each['audience']}"
+    made = f", {each['derivation']}" if each["derivation"] else ""
+    facts = (
+        f"{each['kind']}{about}{made}; {each['confidence']:.2f} from {each['evidence']}; {each['audience']}"
+    )
     return f"  {each['valid_from'][:10]}{until}  {each['text']}  ({facts})"
 
 

@@ -20,10 +20,11 @@ from core.llm.metered_model import MeteredModel
 from core.llm.openai_model import build_budget_model, build_model
 from core.llm.tries import Tries
 from core.memory.claims import Memories
-from core.memory.consolidation import JobRunner
+from core.memory.consolidation import Consolidation
 from core.memory.dead_jobs import DeadJobs
 from core.memory.forgetting import Forgetting
 from core.memory.indexing import Indexer
+from core.memory.job_runner import JobRunner
 from core.memory.jobs import JobQueue
 from core.memory.lexicons import Lexicons
 from core.memory.notes import Notes
@@ -74,6 +75,7 @@ class App:
     indexer: Indexer
     recaller: Recaller
     jobs: JobQueue
+    consolidation: Consolidation
     job_runner: JobRunner
     dead_letters: DeadLetters
     dead_jobs: DeadJobs
@@ -148,9 +150,13 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             clock,
             idle_seconds=settings.idle_seconds,
             extract_messages=settings.extract_messages,
+            consolidate_seconds=settings.consolidate_seconds,
             lease_seconds=JOB_LEASES * settings.lease_seconds,
         )
-        job_runner = JobRunner(database, jobs, model, transcript, memories, summaries, indexer, recaller)
+        consolidation = Consolidation(database, memories, recaller, model, clock)
+        job_runner = JobRunner(
+            database, jobs, model, transcript, memories, summaries, indexer, recaller, consolidation
+        )
 
         answerer = Answerer(
             database=database,
@@ -164,6 +170,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
                 people,
                 transcript,
                 summaries,
+                memories,
                 recaller,
                 prompt_tokens=settings.prompt_tokens,
                 examples=EXAMPLES if settings.mneme_on_trial else (),
@@ -171,6 +178,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             conversations=conversations,
             transcript=transcript,
             summaries=summaries,
+            memories=memories,
             notes=Notes(memories),
             forgetting=forgetting,
             indexer=indexer,
@@ -219,6 +227,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             indexer=indexer,
             recaller=recaller,
             jobs=jobs,
+            consolidation=consolidation,
             job_runner=job_runner,
             dead_letters=DeadLetters(database, vault, clock),
             dead_jobs=DeadJobs(database, clock),

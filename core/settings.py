@@ -166,6 +166,13 @@ class Settings(BaseSettings):
     )
     fold_messages: int = Field(30, ge=4, description="A longer window is folded into a summary.")
 
+    consolidate_seconds: float = Field(
+        6 * 3600,
+        ge=0,
+        description="When nothing new was learned of a person for so long, their memories are tidied up. "
+        "0: never.",
+    )
+
     # Budgets
     tokens_per_user_day: int = Field(
         0, ge=0, description="The most tokens a person may spend in a day (UTC); 0: no limit."

@@ -91,6 +91,7 @@ def make_settings(**values: object) -> Settings:
         "burst_seconds": 0.05,
         "sweep_seconds": 0.5,
         "idle_seconds": 0,
+        "consolidate_seconds": 0,
         "http_port": 0,
     }
     return Settings(_env_file=None, **(impatient | values))  # type: ignore[call-arg, arg-type]

@@ -11,7 +11,7 @@ from bots.web.event_stream import Event, EventStreams
 from bots.web.gate import Refused, json_body
 from core.app import App
 from core.errors import ModelError, Unavailable
-from core.memory.claims import Memory
+from core.memory.claims import Derivation, Memory
 from core.memory.indexing import memory_topic
 from core.memory.transcript import Line
 from core.users.sign_in import Visitor
@@ -94,7 +94,8 @@ class Recollection:
 
 def _before(memory: Memory, replaced: Mapping[str | None, Sequence[Memory]]) -> list[Memory]:
     """What the memory came in the place of, the latest first; `replaced` has them by what replaced them."""
-    return [one for each in replaced.get(memory.id, ()) for one in (each, *_before(each, replaced))]
+    every = [one for each in replaced.get(memory.id, ()) for one in (each, *_before(each, replaced))]
+    return [each for each in every if not each.is_merged_away]
 
 
 def _memory(memory: Memory, lines: dict[str, Line], before: Sequence[Memory]) -> dict[str, Any]:
@@ -104,6 +105,7 @@ def _memory(memory: Memory, lines: dict[str, Line], before: Sequence[Memory]) ->
         "text": memory.text,
         "recorded_at": memory.recorded_at.isoformat(),
         "believed": memory.is_believed,
+        "concluded": memory.derivation is Derivation.CONCLUDED,
         "before": [
             {
                 "text": each.text,

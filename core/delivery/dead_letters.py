@@ -36,10 +36,10 @@ class DeadLetter:
     kind: str
     state: InboxState
     since: datetime
-    channel: str
-    conversation_id: str
+    channel: str | None
+    conversation_id: str | None
     user_id: str | None
-    """None for a job: it is a conversation's."""
+    """A job is a conversation's or a user's: the other one, and the channel with it, is None."""
     reason: str | None
     attempts: int
 

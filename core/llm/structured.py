@@ -2,12 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn, cast
 
 from jsonschema import Draft202012Validator, ValidationError
 
 from core.errors import MalformedOutput
+from core.llm.model import ChatMessage, LanguageModel
 
 _FENCED = re.compile(r"```[a-zA-Z]*\s*\n(.*?)\n?\s*```", re.DOTALL)
 
@@ -35,3 +37,32 @@ def parse_structured(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
         where = "/".join(map(str, error.absolute_schema_path))
         raise MalformedOutput(f"the answer doesn't fit the schema at {where}") from None
     return cast(dict[str, Any], value)
+
+
+async def ask(
+    model: LanguageModel,
+    messages: Sequence[ChatMessage],
+    *,
+    schema: Mapping[str, Any],
+    schema_name: str,
+    max_tokens: int,
+    payer: str | None,
+) -> dict[str, Any]:
+    """As the model's `structured`; a malformed answer is asked for once more.
+
+    Raises:
+        MalformedOutput: twice.
+        BudgetExhausted, ModelUnavailable, ModelRefused, StreamCut: as the model says.
+    """
+    once = partial(
+        model.structured,
+        messages,
+        schema=schema,
+        schema_name=schema_name,
+        max_tokens=max_tokens,
+        payer=payer,
+    )
+    try:
+        return await once()
+    except MalformedOutput:
+        return await once()

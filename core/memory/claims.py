@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import groupby
 from math import prod
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
@@ -16,7 +17,8 @@ from core.memory.transcript import Line, Transcript
 from core.privacy.keys import MasterKey
 from core.privacy.vault import Vault
 from core.storage.database import new_id
-from core.storage.schema import memories, messages, sources
+from core.storage.schema import declined, memories, messages, sources
+from core.storage.upsert import conflicting_insert
 
 TEXT = "memories.text"
 SUBJECT = "memories.subject"
@@ -37,6 +39,29 @@ class Kind(StrEnum):
     """What they asked to be remembered, in their own words."""
 
 
+WEIGHTS = {
+    Kind.INSTRUCTION: 1.0,
+    Kind.IDENTITY: 1.0,
+    Kind.RELATIONSHIP: 0.8,
+    Kind.PREFERENCE: 0.8,
+    Kind.GOAL: 0.6,
+    Kind.ROUTINE: 0.6,
+    Kind.NOTE: 0.6,
+    Kind.FACT: 0.5,
+    Kind.EVENT: 0.3,
+}
+"""A new memory's salience: what is so of somebody at any time, before what happened to them once."""
+
+
+class Derivation(StrEnum):
+    """How a consolidation made a memory out of others."""
+
+    MERGED = "merged"
+    """Several said the same."""
+    CONCLUDED = "concluded"
+    """They show it together; the person didn't say it."""
+
+
 class Change(StrEnum):
     """What a claim does to a memory that is known."""
 
@@ -49,6 +74,11 @@ NOTE_MARGIN = 40
 """A claim that cites so many characters less or more than a note of the same message says what that says."""
 BELIEVED = 0.5
 """A memory of less confidence waits until it is said again: it is listed, but not recalled."""
+
+
+def confidence(certainties: Iterable[float]) -> float:
+    """The chance that one of the sources is right, each being right or wrong by itself (noisy or)."""
+    return 1 - prod(1 - certainty for certainty in certainties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +100,9 @@ class Memory:
     """One claim, in its user's words or near them, with its sources, oldest first.
 
     `subject`: whom it is about, None for the user. It held from `valid_from` until `valid_until`, as far as
-    is known. Once it is `retired_at`, `replaced_by` may name the memory that came in its place.
+    is known. Once it is `retired_at`, `replaced_by` may name the memory that came in its place. `derivation`:
+    how it came from other memories, None for what the person said; one that `is_merged_away` stands in such.
+    `uses`: how often it was recalled.
     """
 
     id: str
@@ -84,11 +116,16 @@ class Memory:
     retired_at: datetime | None
     replaced_by: str | None
     sources: tuple[Source, ...]
+    derivation: Derivation | None = None
+    is_merged_away: bool = False
+    salience: float = 0.0
+    uses: int = 0
+    used_at: datetime | None = None
 
     @property
     def confidence(self) -> float:
-        """The chance that one of its sources is right, each being right or wrong by itself (noisy or)."""
-        return 1 - prod(1 - source.certainty for source in self.sources)
+        """How likely it is, by its sources."""
+        return confidence(source.certainty for source in self.sources)
 
     @property
     def is_believed(self) -> bool:
@@ -116,6 +153,20 @@ class Claim:
     known: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A memory that a consolidation makes out of others, on the sources of these."""
+
+    derivation: Derivation
+    kind: Kind
+    text: str
+    subject: str | None
+    audience: str
+    valid_from: datetime
+    valid_until: datetime | None
+    sources: tuple[Source, ...]
+
+
 class Memories:
     """Reads and writes one user's memories within the caller's transaction."""
 
@@ -136,43 +187,68 @@ class Memories:
         known = await self._known(connection, user_id, claim)
         same = known.id if known and claim.change is Change.CONFIRMS else None
         memory_id: str | None = same or await connection.scalar(self._saying(user_id, claim))
+        is_new = memory_id is None
         if memory_id is None:
-            memory_id = new_id()
-            await self._insert(connection, user_id, memory_id, claim)
+            memory_id = await self._insert(connection, user_id, claim, claim.line.audience)
             if known and known.valid_from <= claim.valid_from:
                 await self._retire(connection, user_id, known.id, claim.valid_from, replaced_by=memory_id)
             elif known:
                 await self._retire(connection, user_id, memory_id, known.valid_from, replaced_by=known.id)
-        await self._cite(connection, memory_id, claim)
+        if await self._cite(connection, memory_id, claim) and not is_new:
+            # If a consolidation made it: now the person has said so themselves.
+            own = update(memories).where(memories.c.id == memory_id)
+            await connection.execute(own.values(derivation=None, made_in=None))
         # One more source may make it believed.
         await queue_change(connection, user_id, memory_entry(memory_id))
         return memory_id
 
-    async def reinstate(self, connection: AsyncConnection, user_id: str, replaced_by: str) -> None:
-        """For when a memory is taken back: what it had replaced holds again, if it is the last."""
-        replaced = (memories.c.user_id == user_id) & (memories.c.replaced_by == replaced_by)
-        after = select(memories.c.replaced_by).where(
-            memories.c.id == replaced_by, memories.c.retired_at.is_not(None)
-        )
-        later = (await connection.execute(after)).one_or_none()
-        if later is not None:
-            await connection.execute(update(memories).where(replaced).values(replaced_by=later.replaced_by))
+    async def drop(self, connection: AsyncConnection, user_id: str, memory_id: str) -> None:
+        """Deletes a memory; what it had come in the place of holds again, if nothing came after it."""
+        mine = (memories.c.id == memory_id) & (memories.c.user_id == user_id)
+        row = (await connection.execute(select(memories).where(mine))).one_or_none()
+        if row is None:
             return
-        held = memories.alias()
-        said_again = exists().where(
-            held.c.user_id == memories.c.user_id,
-            held.c.audience == memories.c.audience,
-            held.c.claim_digest == memories.c.claim_digest,
-            held.c.retired_at.is_(None),
+        before = (memories.c.user_id == user_id) & (memories.c.replaced_by == memory_id)
+        if row.retired_at is not None:
+            await connection.execute(update(memories).where(before).values(replaced_by=row.replaced_by))
+        else:
+            # It may say what one of these said, and no two that do may hold at once.
+            await connection.execute(update(memories).where(mine).values(retired_at=self._clock.now()))
+            await self.hold_again(connection, user_id, before)
+        await connection.execute(delete(memories).where(mine))
+        await queue_change(connection, user_id, memory_entry(memory_id))
+
+    async def hold_again(self, connection: AsyncConnection, user_id: str, which: ColumnElement[bool]) -> None:
+        """Lets retired memories hold again, but for what another that holds says too."""
+        mine = memories.c.user_id == user_id
+        retired = select(memories).where(mine, which, memories.c.retired_at.is_not(None))
+        rows = (await connection.execute(retired.order_by(memories.c.id.desc()))).all()
+        if not rows:
+            return
+        said = select(memories.c.audience, memories.c.claim_digest).where(
+            mine, memories.c.retired_at.is_(None)
         )
-        back = await connection.scalars(
-            update(memories)
-            .where(replaced, ~said_again)
-            .values(retired_at=None, valid_until=None, replaced_by=None)
-            .returning(memories.c.id)
-        )
-        for memory_id in back.all():
-            await queue_change(connection, user_id, memory_entry(memory_id))
+        known = {tuple(row) for row in await connection.execute(said)}
+        for row in rows:
+            if (row.audience, row.claim_digest) in known:
+                continue
+            known.add((row.audience, row.claim_digest))
+            back = update(memories).where(memories.c.id == row.id)
+            # What a consolidation retired hadn't ceased to be so just then.
+            until = case((memories.c.retired_in.is_(None), None), else_=memories.c.valid_until)
+            await connection.execute(
+                back.values(retired_at=None, valid_until=until, replaced_by=None, retired_in=None)
+            )
+            await queue_change(connection, user_id, memory_entry(row.id))
+
+    async def decline(self, connection: AsyncConnection, user_id: str, digests: Iterable[str]) -> None:
+        """Notes what no consolidation may do again: make this, or retire it."""
+        for digest in digests:
+            await connection.execute(
+                conflicting_insert(connection, declined)
+                .values(user_id=user_id, claim_digest=digest)
+                .on_conflict_do_nothing()
+            )
 
     async def last_note(self, connection: AsyncConnection, user_id: str, conversation_id: str) -> str | None:
         """The id of the newest note that the user asked for in the conversation."""
@@ -220,28 +296,56 @@ class Memories:
     def _saying(self, user_id: str, claim: Claim) -> Select[str]:
         """The memory that holds and says just the same."""
         return select(memories.c.id).where(
-            memories.c.claim_digest == self._digest(user_id, claim), _holds(user_id, claim.line.audience)
+            memories.c.claim_digest == self.digest(user_id, claim.text), _holds(user_id, claim.line.audience)
         )
 
-    async def _insert(self, connection: AsyncConnection, user_id: str, memory_id: str, claim: Claim) -> None:
+    async def derive(self, connection: AsyncConnection, user_id: str, draft: Draft, made_in: int) -> str:
+        """Stores what a consolidation made, on the sources of what it was made of. Returns its id."""
+        memory_id = await self._insert(
+            connection, user_id, draft, draft.audience, derivation=draft.derivation, made_in=made_in
+        )
+        await connection.execute(
+            insert(sources),
+            [
+                {
+                    "memory_id": memory_id,
+                    "message_id": source.message_id,
+                    "span_start": source.start,
+                    "span_end": source.start + len(source.quote),
+                    "certainty": source.certainty,
+                }
+                for source in draft.sources
+            ],
+        )
+        await queue_change(connection, user_id, memory_entry(memory_id))
+        return memory_id
+
+    async def _insert(
+        self, connection: AsyncConnection, user_id: str, said: Claim | Draft, audience: str, **made: object
+    ) -> str:
         box = await self._vault.box(connection, user_id)
+        memory_id = new_id()
         await connection.execute(
             insert(memories).values(
                 id=memory_id,
                 user_id=user_id,
-                audience=claim.line.audience,
-                kind=claim.kind,
-                text_sealed=box.seal(claim.text, TEXT),
-                subject_sealed=box.seal(claim.subject, SUBJECT) if claim.subject else None,
-                claim_digest=self._digest(user_id, claim),
-                valid_from=claim.valid_from,
-                valid_until=claim.valid_until,
+                audience=audience,
+                kind=said.kind,
+                text_sealed=box.seal(said.text, TEXT),
+                subject_sealed=box.seal(said.subject, SUBJECT) if said.subject else None,
+                claim_digest=self.digest(user_id, said.text),
+                valid_from=said.valid_from,
+                valid_until=said.valid_until,
                 recorded_at=self._clock.now(),
+                salience=WEIGHTS[said.kind],
+                **made,
             )
         )
+        return memory_id
 
-    def _digest(self, user_id: str, claim: Claim) -> str:
-        return self._master.digest("claim", user_id, " ".join(claim.text.casefold().split()).rstrip(".!"))
+    def digest(self, user_id: str, text: str) -> str:
+        """What tells two memories of a user apart that don't say just the same."""
+        return self._master.digest("claim", user_id, " ".join(text.casefold().split()).rstrip(".!"))
 
     async def _retire(
         self, connection: AsyncConnection, user_id: str, memory_id: str, until: datetime, *, replaced_by: str
@@ -254,7 +358,8 @@ class Memories:
         )
         await queue_change(connection, user_id, memory_entry(memory_id))
 
-    async def _cite(self, connection: AsyncConnection, memory_id: str, claim: Claim) -> None:
+    async def _cite(self, connection: AsyncConnection, memory_id: str, claim: Claim) -> bool:
+        """Whether the claim's message wasn't among the memory's sources yet."""
         cited = await connection.scalar(
             select(sources.c.memory_id).where(
                 sources.c.memory_id == memory_id,
@@ -271,6 +376,7 @@ class Memories:
                     certainty=claim.certainty,
                 )
             )
+        return cited is None
 
     async def of_user(
         self,
@@ -314,6 +420,11 @@ class Memories:
                 retired_at=row.retired_at,
                 replaced_by=row.replaced_by,
                 sources=tuple(cited[row.id]),
+                derivation=Derivation(row.derivation) if row.derivation else None,
+                is_merged_away=row.retired_in is not None and row.replaced_by is not None,
+                salience=row.salience,
+                uses=row.uses,
+                used_at=row.used_at,
             )
             for row in rows
             if row.id in cited
@@ -326,6 +437,37 @@ class Memories:
         ids = select(memories.c.id).where(_holds(user_id, audience)).order_by(memories.c.id.desc())
         found = await connection.scalars(ids.limit(limit))
         return await self.of_user(connection, user_id, ids=found.all())
+
+    async def card(
+        self, connection: AsyncConnection, user_id: str, *, audience: str | None, limit: int
+    ) -> list[str]:
+        """The texts of the user's memories that matter most, of one audience or of all, best first."""
+        holds = (memories.c.user_id == user_id) & memories.c.retired_at.is_(None)
+        if audience is not None:
+            holds &= memories.c.audience == audience
+        order = (memories.c.salience.desc(), memories.c.id.desc())
+        # Twice as many as are wanted, since some may not be believed yet.
+        best = select(memories.c.id, memories.c.text_sealed, memories.c.salience).where(holds)
+        best_of = best.order_by(*order).limit(2 * limit).subquery()
+        cited = select(best_of, sources.c.certainty).join(sources, sources.c.memory_id == best_of.c.id)
+        rows = (
+            await connection.execute(cited.order_by(best_of.c.salience.desc(), best_of.c.id.desc()))
+        ).all()
+        if not rows:
+            return []
+        box = await self._vault.box(connection, user_id)
+        return [
+            box.open(text_sealed, TEXT)
+            for (_, text_sealed), found in groupby(rows, key=lambda row: (row.id, row.text_sealed))
+            if confidence(row.certainty for row in found) >= BELIEVED
+        ][:limit]
+
+    async def note_use(self, connection: AsyncConnection, user_id: str, message_ids: Collection[str]) -> None:
+        """Counts that what the messages say was recalled for a reply, as it stands there or as a memory."""
+        if message_ids:
+            said = select(sources.c.memory_id).where(sources.c.message_id.in_(message_ids))
+            used = update(memories).where(memories.c.user_id == user_id, memories.c.id.in_(said))
+            await connection.execute(used.values(uses=memories.c.uses + 1, used_at=self._clock.now()))
 
     async def replaced_by(
         self, connection: AsyncConnection, user_id: str, memory_ids: Collection[str]
@@ -359,7 +501,10 @@ class Memories:
     ) -> list[Memory]:
         """Memories that were replaced, and what by, in the order in which they held."""
         every = await self.of_user(connection, user_id, audience=audience, retired=True)
-        replacements = {memory.replaced_by for memory in every}
+        parts = {memory.id: memory.replaced_by for memory in every if memory.is_merged_away}
+        replacements = {memory.replaced_by for memory in every if not memory.is_merged_away}
+        while came_in := replacements & parts.keys():
+            replacements = replacements - came_in | {parts[id] for id in came_in if id}
         return _by_time(m for m in every if m.replaced_by or m.id in replacements)
 
     async def over(
@@ -409,7 +554,9 @@ def _holds(user_id: str, audience: str) -> ColumnElement[bool]:
 
 
 def _by_time(found: Iterable[Memory]) -> list[Memory]:
-    return sorted(found, key=lambda memory: (memory.valid_from, memory.id))
+    """A history: in the order in which they held, without what only became part of another memory."""
+    held = [memory for memory in found if not memory.is_merged_away]
+    return sorted(held, key=lambda memory: (memory.valid_from, memory.id))
 
 
 def _source(row: Row[Any], line: Line) -> Source:

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import Result, Row, Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
 from core.delivery.dead_letters import DROPPED, Circumstances, DeadLetter, Words
 from core.delivery.inbox import InboxState
 from core.errors import NotDead
-from core.memory.jobs import JobKind, JobState, schedule
+from core.memory.jobs import JobKind, JobState, about, schedule
 from core.storage.database import Database
 from core.storage.schema import conversations, jobs
 
@@ -53,7 +53,7 @@ class DeadJobs:
         """
         async with self._database.write() as connection:
             row = await self._end(connection, number, RETRIED)
-            await schedule(connection, self._clock, JobKind(row.kind), row.conversation_id)
+            await schedule(connection, self._clock, JobKind(row.kind), about(row))
 
     async def drop(self, number: int) -> None:
         """Gives the job up for good; what it should have read is read with what is said next.
@@ -66,11 +66,11 @@ class DeadJobs:
                 await self._end(connection, number, DROPPED)
 
     async def _end(self, connection: AsyncConnection, number: int, reason: str) -> Row[Any]:
-        ended = await connection.execute(
+        ended: Result[Any] = await connection.execute(
             update(jobs)
             .where(jobs.c.id == number, jobs.c.state == JobState.FAILED)
             .values(state=JobState.DONE, reason=reason, finished_at=self._clock.now())
-            .returning(jobs.c.kind, jobs.c.conversation_id)
+            .returning(jobs)
         )
         row = ended.one_or_none()
         if row is None:
@@ -83,7 +83,8 @@ class DeadJobs:
 
 
 def _failed() -> Select[Any]:
-    return select(jobs, conversations.c.channel).join(conversations).where(jobs.c.state == JobState.FAILED)
+    every = select(jobs, conversations.c.channel).outerjoin(conversations)
+    return every.where(jobs.c.state == JobState.FAILED)
 
 
 def _letter(row: Row[Any]) -> DeadLetter:
@@ -94,7 +95,7 @@ def _letter(row: Row[Any]) -> DeadLetter:
         since=row.finished_at or row.created_at,
         channel=row.channel,
         conversation_id=row.conversation_id,
-        user_id=None,
+        user_id=row.user_id,
         reason=f"{row.kind}: {row.reason}",
         attempts=row.attempts,
     )

@@ -1,11 +1,10 @@
 """Reading a conversation for memories: one call to the model for many messages."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from core.errors import MalformedOutput
 from core.llm.model import ChatMessage, LanguageModel
+from core.llm.structured import ask
 from core.llm.tokens import truncate_tokens
 from core.memory.claims import Change, Claim, Kind, Memory
 from core.memory.page import PAGE_TOKENS
@@ -95,7 +94,11 @@ async def extract(
     claims: list[Claim] = []
     while numbered:
         heard = _heard(lines, numbered)
-        told = await _read(model, _page(lines, numbered, listed), user_id)
+        page = [ChatMessage("system", _INSTRUCTIONS), ChatMessage("user", _page(lines, numbered, listed))]
+        answer = await ask(
+            model, page, schema=_SCHEMA, schema_name="memories", max_tokens=MAX_TOKENS, payer=user_id
+        )
+        told: list[dict[str, Any]] = answer["memories"]
         claims += [claim for raw in told if (claim := check(raw, numbered, heard, listed)) is not None]
         numbered = _unread(numbered, told)
         lines = lines[lines.index(numbered[min(numbered)]) :] if numbered else ()
@@ -118,19 +121,6 @@ def _unread(numbered: dict[int, Line], told: Sequence[Mapping[str, Any]]) -> dic
         return {}
     first, last = min(numbered), max(cited)
     return {number: line for number, line in numbered.items() if number >= last and number > first}
-
-
-async def _read(model: LanguageModel, page: str, payer: str) -> list[dict[str, Any]]:
-    prompt = [ChatMessage("system", _INSTRUCTIONS), ChatMessage("user", page)]
-    ask = partial(
-        model.structured, prompt, schema=_SCHEMA, schema_name="memories", max_tokens=MAX_TOKENS, payer=payer
-    )
-    try:
-        answer = await ask()
-    except MalformedOutput:
-        answer = await ask()
-    told: list[dict[str, Any]] = answer["memories"]
-    return told
 
 
 def _page(lines: Sequence[Line], numbered: dict[int, Line], known: dict[int, Memory]) -> str:

@@ -6,13 +6,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.delivery.inbox import UNANSWERED_STATES, InboxState
 from core.memory.asserted import is_statement
 from core.memory.changes import memory_entry, message_entry, queue_change, take_back
-from core.memory.claims import Memories
+from core.memory.claims import Derivation, Memories
 from core.memory.quotes import find_quote
 from core.memory.summary import Summaries
 from core.memory.transcript import TEXT, Transcript
 from core.privacy.vault import Vault
 from core.storage.database import Database
-from core.storage.schema import deliveries, inbox, memories, messages, sources, turns
+from core.storage.schema import (
+    consolidations,
+    declined,
+    deliveries,
+    inbox,
+    memories,
+    messages,
+    sources,
+    turns,
+)
 
 FORGOTTEN = "[forgotten]"
 
@@ -37,11 +46,23 @@ class Forgetting:
     async def memory(self, user_id: str, memory_id: str) -> bool:
         """Forgets a memory and strikes the words that it rests on out of their messages.
 
-        Other memories that rest on the same words go too: nothing is remembered without a source.
+        Other memories that rest on the same words go too: nothing is remembered without a source. Of what was
+        only concluded the words stay, since they say other things; it isn't concluded again.
         Returns False when the user has no such memory.
         """
         async with self._database.write() as connection:
             await take_back(connection, user_id)
+            concluded = (
+                memories.c.id == memory_id,
+                memories.c.user_id == user_id,
+                memories.c.derivation == Derivation.CONCLUDED,
+            )
+            digest = await connection.scalar(select(memories.c.claim_digest).where(*concluded))
+            if digest is not None:
+                await self._memories.decline(connection, user_id, [digest])
+                await self._memories.drop(connection, user_id, memory_id)
+                await self._drop_copies(connection, user_id)
+                return True
             cited = (
                 await connection.execute(
                     select(sources)
@@ -53,7 +74,7 @@ class Forgetting:
                 return False
             for source in cited:
                 await self._strike(connection, user_id, source.message_id, source.span_start, source.span_end)
-            await self._drop(connection, user_id, memory_id)
+            await self._memories.drop(connection, user_id, memory_id)
         return True
 
     async def message(self, user_id: str, message_id: str) -> bool:
@@ -75,7 +96,8 @@ class Forgetting:
             # What couldn't be answered never came into the transcript.
             dead = (inbox.c.user_id == user_id) & (inbox.c.state.in_(UNANSWERED_STATES))
             await connection.execute(update(inbox).where(dead).values(payload_sealed=None))
-            await connection.execute(delete(memories).where(memories.c.user_id == user_id))
+            for table in (memories, consolidations, declined):
+                await connection.execute(delete(table).where(table.c.user_id == user_id))
             await connection.execute(delete(messages).where(messages.c.user_id == user_id))
             for entry in [*map(memory_entry, held), *map(message_entry, said)]:
                 await queue_change(connection, user_id, entry)
@@ -142,16 +164,11 @@ class Forgetting:
         await queue_change(connection, user_id, message_entry(message_id))
 
     async def _drop_if_unsupported(self, connection: AsyncConnection, user_id: str, memory_id: str) -> None:
+        """What a consolidation made goes with any of its sources: its text may be of that one."""
         left = await connection.scalar(select(func.count()).where(sources.c.memory_id == memory_id))
-        if not left:
-            await self._drop(connection, user_id, memory_id)
-
-    async def _drop(self, connection: AsyncConnection, user_id: str, memory_id: str) -> None:
-        await self._memories.reinstate(connection, user_id, memory_id)
-        await connection.execute(
-            delete(memories).where(memories.c.id == memory_id, memories.c.user_id == user_id)
-        )
-        await queue_change(connection, user_id, memory_entry(memory_id))
+        made = await connection.scalar(select(memories.c.derivation).where(memories.c.id == memory_id))
+        if not left or made:
+            await self._memories.drop(connection, user_id, memory_id)
 
     async def _drop_copies(self, connection: AsyncConnection, user_id: str) -> None:
         """Removes what repeats a person's words: replies, and what was recalled for them.

@@ -1,4 +1,4 @@
-"""Doing the memory's jobs: reading conversations for memories, folding long ones."""
+"""Doing the memory's jobs: reading conversations for memories, folding long ones, consolidating."""
 
 import asyncio
 import traceback
@@ -25,6 +25,7 @@ from core.llm.model import LanguageModel
 from core.memory.asserted import is_statement
 from core.memory.changes import hold_memory
 from core.memory.claims import Memories, Memory
+from core.memory.consolidation import Consolidation
 from core.memory.extraction import LINE_TOKENS, extract
 from core.memory.indexing import Indexer
 from core.memory.jobs import MAX_ATTEMPTS, Job, JobKind, JobQueue
@@ -57,6 +58,7 @@ class JobRunner:
         summaries: Summaries,
         indexer: Indexer,
         recaller: Recaller,
+        consolidation: Consolidation,
     ) -> None:
         self._database = database
         self._queue = queue
@@ -66,9 +68,11 @@ class JobRunner:
         self._summaries = summaries
         self._indexer = indexer
         self._recaller = recaller
+        self._consolidation = consolidation
         self._work: dict[JobKind, Callable[[Job], Awaitable[None]]] = {
             JobKind.EXTRACT: self._extract,
             JobKind.FOLD: self._fold,
+            JobKind.CONSOLIDATE: self._consolidate,
         }
 
     async def run(self, job_id: int) -> None:
@@ -126,9 +130,9 @@ class JobRunner:
 
     async def _extract(self, job: Job) -> None:
         async with self._database.read() as connection:
-            through = await self._extracted_through(connection, job.conversation_id)
+            through = await self._extracted_through(connection, job.about)
             unread = await self._transcript.of_conversation(
-                connection, job.conversation_id, after_turn=through, limit=MAX_LINES, newest=False
+                connection, job.about, after_turn=through, limit=MAX_LINES, newest=False
             )
         unread = first_page(unread, line_tokens=LINE_TOKENS)
         writers = sorted({line.user_id for line in unread if line.role == "user"})
@@ -147,12 +151,12 @@ class JobRunner:
                         await self._memories.learn(connection, writer, claim)
             await connection.execute(
                 update(conversations)
-                .where(
-                    conversations.c.id == job.conversation_id, conversations.c.extracted_through == through
-                )
+                .where(conversations.c.id == job.about, conversations.c.extracted_through == through)
                 .values(extracted_through=read)
             )
-            await self._queue.schedule_extraction(connection, job.conversation_id)
+            await self._queue.schedule_extraction(connection, job.about)
+            for writer in writers:
+                await self._queue.schedule_consolidation(connection, writer)
         await self._index(writers)
 
     async def _bearing_on(self, lines: Sequence[Line], writer: str) -> list[Memory]:
@@ -189,19 +193,26 @@ class JobRunner:
 
     async def _fold(self, job: Job) -> None:
         async with self._database.read() as connection:
-            earlier, after = await self._summaries.read(connection, job.conversation_id)
+            earlier, after = await self._summaries.read(connection, job.about)
             window = await self._transcript.of_conversation(
-                connection, job.conversation_id, after_turn=after, limit=MAX_LINES, newest=False
+                connection, job.about, after_turn=after, limit=MAX_LINES, newest=False
             )
-            payer = await self._one_person(connection, job.conversation_id)
+            payer = await self._one_person(connection, job.about)
         lines = first_page(foldable(window), line_tokens=FOLDED_LINE_TOKENS)
         summary = await summarize(self._model, earlier, lines, payer) if lines else None
         async with self._database.write() as connection:
             await self._queue.finish(connection, job)
             if summary is not None:
                 await self._summaries.write(
-                    connection, job.conversation_id, summary, after=after, through=lines[-1].turn_id
+                    connection, job.about, summary, after=after, through=lines[-1].turn_id
                 )
+
+    async def _consolidate(self, job: Job) -> None:
+        steps = await self._consolidation.plan(job.about)
+        async with self._database.write() as connection:
+            await self._queue.finish(connection, job)
+            await self._consolidation.carry_out(connection, job.about, steps)
+        await self._index([job.about])
 
     async def _one_person(self, connection: AsyncConnection, conversation_id: str) -> str | None:
         """Who a direct conversation belongs to; None for a group."""

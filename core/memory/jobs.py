@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
+from sqlalchemy import Column, ColumnElement, Row, and_, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,6 +29,12 @@ SUPERSEDED = "Superseded"
 class JobKind(StrEnum):
     EXTRACT = "extract"
     FOLD = "fold"
+    CONSOLIDATE = "consolidate"
+
+    @property
+    def about(self) -> Column[str]:
+        """What a job of this kind is about: a conversation, or a user."""
+        return jobs.c.user_id if self is JobKind.CONSOLIDATE else jobs.c.conversation_id
 
 
 class JobState(StrEnum):
@@ -39,16 +46,24 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job under a lease: `attempts` is its fence, it grows with each who starts it."""
+    """A job under a lease: `attempts` is its fence, it grows with each who starts it.
+
+    `about`: the id of the conversation or, for a consolidation, of the user.
+    """
 
     id: int
     kind: JobKind
-    conversation_id: str
+    about: str
     attempts: int
 
 
+def about(row: Row[Any]) -> str:
+    """The id of what the job of this row is about."""
+    return str(row.conversation_id or row.user_id)
+
+
 async def schedule(
-    connection: AsyncConnection, clock: Clock, kind: JobKind, conversation_id: str, rest_seconds: float = 0.0
+    connection: AsyncConnection, clock: Clock, kind: JobKind, about: str, rest_seconds: float = 0.0
 ) -> None:
     """Has a job done after a rest: the one of its kind that waits already, else a new one."""
     due = database_seconds() + rest_seconds
@@ -56,7 +71,7 @@ async def schedule(
         update(jobs)
         .where(
             jobs.c.kind == kind,
-            jobs.c.conversation_id == conversation_id,
+            kind.about == about,
             jobs.c.state == JobState.WAITING,
         )
         # What waits for a new day's budget isn't asked for in vain with every message until then.
@@ -67,11 +82,13 @@ async def schedule(
         await connection.execute(
             conflicting_insert(connection, jobs)
             .values(
-                kind=kind,
-                conversation_id=conversation_id,
-                state=JobState.WAITING,
-                not_before=due,
-                created_at=clock.now(),
+                {
+                    jobs.c.kind: kind,
+                    kind.about: about,
+                    jobs.c.state: JobState.WAITING,
+                    jobs.c.not_before: due,
+                    jobs.c.created_at: clock.now(),
+                }
             )
             .on_conflict_do_nothing()
         )
@@ -87,12 +104,14 @@ class JobQueue:
         *,
         idle_seconds: float,
         extract_messages: int,
+        consolidate_seconds: float,
         lease_seconds: float,
     ) -> None:
         self._database = database
         self._clock = clock
         self.lease_seconds = lease_seconds
         self._idle_seconds = idle_seconds
+        self._consolidate_seconds = consolidate_seconds
         self._extract_messages = extract_messages
 
     async def schedule_extraction(self, connection: AsyncConnection, conversation_id: str) -> None:
@@ -114,6 +133,11 @@ class JobQueue:
         """Has the conversation's older part folded into its summary, soon."""
         await schedule(connection, self._clock, JobKind.FOLD, conversation_id)
 
+    async def schedule_consolidation(self, connection: AsyncConnection, user_id: str) -> None:
+        """Has the user's memories consolidated once nothing new was learned of them for a while."""
+        if self._consolidate_seconds:
+            await schedule(connection, self._clock, JobKind.CONSOLIDATE, user_id, self._consolidate_seconds)
+
     async def due(self, limit: int = 100) -> Sequence[int]:
         """The ids of jobs to start: those whose time has come, and those whose worker died."""
         async with self._database.read() as connection:
@@ -134,10 +158,10 @@ class JobQueue:
                         attempts=jobs.c.attempts + 1,
                         lease_until=database_seconds() + self.lease_seconds,
                     )
-                    .returning(jobs.c.id, jobs.c.kind, jobs.c.conversation_id, jobs.c.attempts)
+                    .returning(jobs)
                 )
             ).one_or_none()
-        return None if row is None else Job(row.id, JobKind(row.kind), row.conversation_id, row.attempts)
+        return None if row is None else Job(row.id, JobKind(row.kind), about(row), row.attempts)
 
     async def renew(self, job: Job) -> None:
         async with self._database.write() as connection:
@@ -155,7 +179,7 @@ class JobQueue:
             update(jobs)
             .where(
                 jobs.c.kind == job.kind,
-                jobs.c.conversation_id == job.conversation_id,
+                job.kind.about == job.about,
                 jobs.c.state == JobState.FAILED,
             )
             .values(state=JobState.DONE, reason=SUPERSEDED)

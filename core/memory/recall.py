@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.errors import IndexMismatch, IndexUnavailable, ModelError, ModelUnavailable
 from core.llm.tokens import count_tokens, truncate_tokens
 from core.memory.changes import MEMORY, MESSAGE, memory_entry, message_entry
-from core.memory.claims import Memories, Memory, Source
+from core.memory.claims import Derivation, Memories, Memory, Source
 from core.memory.cues import cue
 from core.memory.indexing import Indexer
 from core.memory.lexicons import Lexicons
@@ -46,7 +46,8 @@ class Recalled:
     """One memory for a prompt. `kind` is "said" for a message itself; `score` is the ranking's.
 
     `source` is the newest of the messages that it rests on, whose ids are `rests_on`; `until` is when it
-    ceased to be so, None for what holds; `signals` are what the score is made of.
+    ceased to be so, None for what holds; `concluded`, if the person didn't say it; `signals`
+    are what the score is made of.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Recalled:
     source: Source
     rests_on: frozenset[str]
     until: datetime | None = None
+    concluded: bool = False
     signals: Mapping[str, float | None] = field(default_factory=dict)
 
 
@@ -208,10 +210,10 @@ class Recaller:
         packed: list[Recalled] = []
         left_out: list[LeftOut] = []
         left = self._tokens
-        least = LEAST_SHARE * max((r.score for r in found if not r.rests_on & known), default=0.0)
+        least = LEAST_SHARE * max((r.score for r in found if not _stands_in(r, known)), default=0.0)
         for recalled in found:
             cost = count_tokens(recalled.text) + OVERHEAD_TOKENS
-            if recalled.rests_on & known:
+            if _stands_in(recalled, known):
                 reason = "in the window"
             elif any(_say_the_same(recalled, other) for other in packed):
                 reason = "said already"
@@ -237,8 +239,15 @@ def _began(told: Memory | Line) -> datetime:
     return told.valid_from if isinstance(told, Memory) else told.said_at
 
 
+def _stands_in(recalled: Recalled, known: set[str]) -> bool:
+    """Whether these messages say it. What was concluded stands in none of them alone."""
+    return recalled.rests_on <= known if recalled.concluded else bool(recalled.rests_on & known)
+
+
 def _say_the_same(one: Recalled, other: Recalled) -> bool:
     """A message and a claim that rests on it: the better placed one is enough."""
+    if one.concluded or other.concluded:
+        return False
     return bool(one.rests_on & other.rests_on) and (one.kind == SAID) != (other.kind == SAID)
 
 
@@ -252,6 +261,7 @@ def _from_memory(memory: Memory, candidate: Candidate) -> Recalled:
         said_at=source.said_at,
         source=source,
         rests_on=frozenset(source.message_id for source in memory.sources),
+        concluded=memory.derivation is Derivation.CONCLUDED,
         signals=candidate.signals,
     )
 

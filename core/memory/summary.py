@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.errors import MalformedOutput
 from core.llm.model import ChatMessage, LanguageModel
+from core.llm.structured import ask
 from core.llm.tokens import truncate_tokens
 from core.memory.page import PAGE_TOKENS
 from core.memory.transcript import Line
@@ -51,15 +51,8 @@ async def summarize(model: LanguageModel, earlier: str, lines: Sequence[Line], p
     rows += [f"{line.role.capitalize()}: {truncate_tokens(line.text, LINE_TOKENS)}" for line in lines]
     page = truncate_tokens("\n".join(rows), PAGE_TOKENS + MAX_TOKENS)
     prompt = [ChatMessage("system", _INSTRUCTIONS), ChatMessage("user", page)]
-    try:
-        return await _ask(model, prompt, payer)
-    except MalformedOutput:
-        return await _ask(model, prompt, payer)
-
-
-async def _ask(model: LanguageModel, prompt: Sequence[ChatMessage], payer: str | None) -> str:
-    answer = await model.structured(
-        prompt, schema=_SCHEMA, schema_name="summary", max_tokens=MAX_TOKENS, payer=payer
+    answer = await ask(
+        model, prompt, schema=_SCHEMA, schema_name="summary", max_tokens=MAX_TOKENS, payer=payer
     )
     return str(answer["summary"]).strip()
 

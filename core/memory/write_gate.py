@@ -192,18 +192,36 @@ def _standing_in(subject: str, said: str) -> str:
 
 def _supported(claim: str, message: str) -> bool:
     said = " " + _stripped(message)
-    words = _stripped(claim).split()
-    numbers = {word for word in words if sum(c.isdecimal() for c in word) > 1}
-    if not all(f" {number} " in said + " " for number in numbers):
-        return False
-    names = {_stripped(word) for word in claim.split()[1:] if word[:1].isupper()}
-    if not all(_is_begun(part[:STEM_LETTERS], said) for name in names for part in name.split()):
-        return False
-    telling = {word for word in words if len(word) >= STEM_LETTERS or word in names} - _ABOUT - numbers
-    telling = telling or {word for word in words if len(word) > 1} - _ABOUT - numbers
+    return (
+        all(f" {number} " in said + " " for number in _numbers(claim))
+        and all(_is_begun(name, said) for name in _names(claim))
+        and support(claim, message) >= MIN_SUPPORT
+    )
+
+
+def anchors(text: str) -> set[str]:
+    """What pins a claim down: its numbers, and the stems of its names, all but a first word."""
+    return _numbers(text) | _names(text)
+
+
+def support(claim: str, message: str) -> float:
+    """The share of the claim's telling words that stand in the message."""
+    said, names, numbers = " " + _stripped(message), _names(claim), _numbers(claim)
+    words = {word for word in _stripped(claim).split() if word not in _ABOUT} - numbers
+    telling = {word for word in words if len(word) >= STEM_LETTERS or word in names}
+    telling = telling or {word for word in words if len(word) > 1}
     if not telling:
-        return bool(numbers)
-    return sum(_is_begun(word[:STEM_LETTERS], said) for word in telling) / len(telling) >= MIN_SUPPORT
+        return float(bool(numbers))
+    return sum(_is_begun(word[:STEM_LETTERS], said) for word in telling) / len(telling)
+
+
+def _numbers(text: str) -> set[str]:
+    return {word for word in _stripped(text).split() if sum(c.isdecimal() for c in word) > 1}
+
+
+def _names(text: str) -> set[str]:
+    words = [_stripped(word) for word in text.split()[1:] if word[:1].isupper()]
+    return {part[:STEM_LETTERS] for word in words for part in word.split()}
 
 
 def _stripped(text: str) -> str:

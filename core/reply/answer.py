@@ -25,6 +25,7 @@ from core.errors import (
 from core.llm.budget import Budget, Level
 from core.llm.model import LanguageModel
 from core.memory.asserted import asks_to_remember
+from core.memory.claims import Memories
 from core.memory.forgetting import Forgetting
 from core.memory.indexing import Indexer
 from core.memory.jobs import JobQueue
@@ -73,6 +74,7 @@ class Answerer:
         conversations: Conversations,
         transcript: Transcript,
         summaries: Summaries,
+        memories: Memories,
         notes: Notes,
         forgetting: Forgetting,
         indexer: Indexer,
@@ -94,6 +96,7 @@ class Answerer:
         self._conversations = conversations
         self._transcript = transcript
         self._summaries = summaries
+        self._memories = memories
         self._noting = notes
         self._forgetting = forgetting
         self._indexer = indexer
@@ -251,6 +254,8 @@ class Answerer:
             await self._outbox.close(connection, turn)
             if spoken is not None:
                 await self._keep(connection, turn, spoken)
+                used = {id for recalled in course.recall.memories for id in recalled.rests_on}
+                await self._memories.note_use(connection, turn.user_id, used)
 
     async def _keep(self, connection: AsyncConnection, turn: Turn, reply: str | None) -> None:
         """Writes the turn into the transcript, for later turns and the memory's jobs."""

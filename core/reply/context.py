@@ -1,4 +1,4 @@
-"""What a reply is made from: the window, the summary and what is recalled, as a prompt."""
+"""What a reply is made from: the card, the window, the summary and what is recalled, as a prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,15 +8,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.clock import Clock
 from core.delivery.turns import Turn
 from core.llm.model import ChatMessage
+from core.memory.claims import Memories
 from core.memory.recall import Recall, Recalled, Recaller
 from core.memory.summary import Summaries
 from core.memory.transcript import Line, Transcript
 from core.messages import ConversationKind
+from core.privacy.audience import visible_to
 from core.reply.prompt import Ask, compose
 from core.storage.database import Database
 from core.users.people import People
 
 WINDOW_MESSAGES = 60
+CARD_ROWS = 8
 NAME_CHARS = 64
 
 
@@ -66,6 +69,7 @@ class Context:
         people: People,
         transcript: Transcript,
         summaries: Summaries,
+        memories: Memories,
         recaller: Recaller,
         *,
         prompt_tokens: int,
@@ -75,6 +79,7 @@ class Context:
         self._people = people
         self._transcript = transcript
         self._summaries = summaries
+        self._memories = memories
         self._recaller = recaller
         self._prompt_tokens = prompt_tokens
         self._examples = examples
@@ -88,6 +93,8 @@ class Context:
                 connection, turn.conversation.id, after_turn=after, limit=WINDOW_MESSAGES
             )
             names = await self._names(connection, turn, window)
+            shown = visible_to(turn.conversation.audience)
+            card = await self._memories.card(connection, turn.user_id, audience=shown, limit=CARD_ROWS)
         course.measure("window", began)
         began = course.clock.monotonic()
         own = [line.text for line in window if line.role == "user" and line.user_id == turn.user_id]
@@ -102,6 +109,7 @@ class Context:
         enclosures = tuple(enclosure for message in turn.messages for enclosure in message.enclosures)
         return compose(
             Ask(turn.text, enclosures, speaker=names.get(turn.user_id, "")),
+            card=card,
             summary=summary,
             window=window,
             recall=course.recall,

@@ -9,7 +9,7 @@ from typing import Any
 from core.delivery.screen import Screen
 from core.delivery.turns import Turn
 from core.errors import MnemeError
-from core.memory.claims import Memories, Memory
+from core.memory.claims import Derivation, Memories, Memory
 from core.memory.forgetting import Forgetting
 from core.memory.recall import Recaller
 from core.memory.transcript import Line, Transcript
@@ -81,7 +81,10 @@ class MemoryCommands:
         if not 0 <= place < len(listed.memories) + len(listed.heard):
             return WHICH
         if place < len(listed.memories):
-            await self._forgetting.memory(user.id, listed.memories[place].id)
+            memory = listed.memories[place]
+            await self._forgetting.memory(user.id, memory.id)
+            if memory.derivation is Derivation.CONCLUDED:
+                return "Forgotten. What I concluded it from stays, and I won't conclude it again."
             return "Forgotten, with the words that it came from."
         await self._forgetting.message(user.id, listed.heard[place - len(listed.memories)].id)
         return "Forgotten."
@@ -162,8 +165,10 @@ def _place(what: str) -> int:
 
 
 def _row(number: int, memory: Memory) -> str:
-    unsure = "" if memory.is_believed else " _(you weren't sure)_"
-    return f"{number}. {memory.text}{unsure}\n   {_cited(memory)}"
+    doubt = "" if memory.is_believed else " _(you weren't sure)_"
+    if memory.derivation is Derivation.CONCLUDED:
+        doubt = " _(my own conclusion)_"
+    return f"{number}. {memory.text}{doubt}\n   {_cited(memory)}"
 
 
 def _entry(told: Memory | Line) -> str:
@@ -186,7 +191,10 @@ def _used(recalled: Mapping[str, Any]) -> str:
 
 def _sources(memory: Memory) -> str:
     rows = [f"- {_day(source.said_at)}: “{_short(source.quote)}”" for source in memory.sources]
-    return "You told me so:\n\n" + "\n".join(rows)
+    title = "You told me so:"
+    if memory.derivation is Derivation.CONCLUDED:
+        title = "You didn't say so; I concluded it from this:"
+    return f"{title}\n\n" + "\n".join(rows)
 
 
 def _kind(memory: Memory) -> str:

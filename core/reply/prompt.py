@@ -1,10 +1,10 @@
 """The prompt: what stays the same comes first and what changes last, within a token budget (P5).
 
-A model's server keeps a prompt's unchanged beginning ready, so instructions, summary and window come in
+A model's server keeps a prompt's unchanged beginning ready, so instructions, card, summary and window come in
 this order, and what was recalled for this one message stands right before it.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -35,13 +35,15 @@ EXAMPLES = (
 nobody told it (asked for a stranger's allergy, "peanuts")."""
 
 MESSAGE_OVERHEAD_TOKENS = 4
+CARD_SHARE = 0.07
 SUMMARY_SHARE = 0.2
 MESSAGE_SHARE = 0.5
-"""At most so much of the budget goes to the summary, and to the message itself."""
+"""At most so much of the budget goes to the card, to the summary, and to the message itself."""
 WINDOW_STEP_SHARE = 0.25
 """A window that doesn't fit loses so much of the budget at a time: if a little went with every turn, no two
 prompts would begin alike, and the model's server would read each from its start."""
 CUT = " [... cut here, the message was longer]"
+CARD = "\n\nWhat you know about the person at all times:\n"
 EARLIER = "\n\nEarlier in this conversation: "
 MARGIN_TOKENS = 12
 """Two texts joined may be some tokens more than both alone."""
@@ -68,18 +70,19 @@ def compose(
     names: dict[str, str],
     budget: int,
     today: date,
+    card: Sequence[str] = (),
     examples: Sequence[ChatMessage] = (),
 ) -> list[ChatMessage]:
     """The messages for the model, at most `budget` tokens: the oldest of the window give way first.
 
     What was recalled gives way, worst first, to the instructions, the summary and the message itself.
-    `today` is the date where the person is.
+    `today` is the date where the person is; `card`, best first, is what matters most about them.
     `names` maps user ids to names in a group, so that the model can tell speakers apart; {} in private.
     `examples` are exchanges that nobody had, shown before the window.
     """
     budget -= sum(_cost(example.content) for example in examples)
     question = _fit(_question(ask), int(budget * MESSAGE_SHARE))
-    instructions = f"{INSTRUCTIONS}\nToday is {today:%A, %Y-%m-%d}."
+    instructions = f"{INSTRUCTIONS}\nToday is {today:%A, %Y-%m-%d}." + _carded(card, int(budget * CARD_SHARE))
     room = budget - _cost(question) - _cost(instructions + EARLIER) - MARGIN_TOKENS
     earlier = truncate_tokens(summary, min(int(budget * SUMMARY_SHARE), room))
     system = ChatMessage("system", instructions + (EARLIER + earlier if earlier else ""))
@@ -90,6 +93,14 @@ def compose(
     spoken = [_spoken(line, names) for line in window if line.text]
     shown = _newest(spoken, room - _cost(last), budget)
     return [system, *examples, *shown, ChatMessage("user", last)]
+
+
+def _carded(card: Sequence[str], limit: int) -> str:
+    """The card, each claim on a line; what goes beyond so many tokens is left out."""
+    rows = [f"- {' '.join(text.split())}" for text in card]
+    room = list(accumulate(count_tokens(row) for row in rows))
+    rows = rows[: bisect_right(room, limit)]
+    return CARD + "\n".join(rows) if rows else ""
 
 
 def _newest(spoken: Sequence[ChatMessage], room: int, budget: int) -> Sequence[ChatMessage]:
@@ -132,7 +143,7 @@ def _with_memories(memories: Sequence[Recalled], question: str) -> str:
 
 
 def _when(memory: Recalled) -> str:
-    said = memory.said_at.date().isoformat()
+    said = memory.said_at.date().isoformat() + ("; your own conclusion" if memory.concluded else "")
     return f"{said}; no longer so since {memory.until.date().isoformat()}" if memory.until else said
 
 

@@ -198,6 +198,12 @@ memories = _table(
     Column("recorded_at", UtcDateTime, nullable=False),
     Column("retired_at", UtcDateTime),
     Column("replaced_by", ForeignKey("memories.id", ondelete="SET NULL"), index=True),
+    Column("salience", Float, nullable=False, server_default=text("0.5")),
+    Column("uses", Integer, nullable=False, server_default=text("0")),
+    Column("used_at", UtcDateTime),
+    Column("derivation", String(16)),
+    Column("made_in", ForeignKey("consolidations.id", ondelete="SET NULL"), index=True),
+    Column("retired_in", ForeignKey("consolidations.id", ondelete="SET NULL"), index=True),
     Index(
         "uq_memories_held",
         "user_id",
@@ -210,7 +216,24 @@ memories = _table(
     Index("ix_memories_user", "user_id", "id"),
 )
 """`subject_sealed`: whom it is about, null for the person. Nothing is overwritten: what changed is retired,
-and `replaced_by` names the memory that came in its place."""
+and `replaced_by` names the memory that came in its place. `uses`: how often it was recalled for a reply.
+`derivation`: how a consolidation made it, null for what the person said; `made_in` and `retired_in` say
+which one did."""
+
+consolidations = _table(
+    "consolidations",
+    _serial(),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("undone_at", UtcDateTime),
+)
+
+declined = _table(
+    "declined",
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("claim_digest", String(64), primary_key=True),
+)
+"""What a consolidation made and somebody took back: it isn't made again."""
 
 sources = _table(
     "sources",
@@ -234,7 +257,8 @@ jobs = _table(
     "jobs",
     _serial(),
     Column("kind", String(16), nullable=False),
-    Column("conversation_id", ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("conversation_id", ForeignKey("conversations.id", ondelete="CASCADE"), index=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), index=True),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("not_before", Float, nullable=False),
@@ -250,8 +274,17 @@ jobs = _table(
         sqlite_where=text("state = 'waiting'"),
         postgresql_where=text("state = 'waiting'"),
     ),
+    Index(
+        "uq_jobs_waiting_user",
+        "kind",
+        "user_id",
+        unique=True,
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
     Index("ix_jobs_state", "state", "not_before"),
 )
+"""What a job is about is a conversation or, for a consolidation, a user."""
 
 spendings = _table(
     "spendings",

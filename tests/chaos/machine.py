@@ -23,6 +23,7 @@ QUICK: dict[str, object] = {
     "sweep_seconds": 1.0,
     "burst_seconds": 0.2,
     "idle_seconds": 1.0,
+    "consolidate_seconds": 1.0,
     "fold_messages": 16,
     "log_level": "INFO",
     "log_format": "json",

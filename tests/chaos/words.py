@@ -66,7 +66,10 @@ def answer(messages: list[dict[str, Any]]) -> str:
 
 def extract(body: dict[str, Any]) -> str:
     """The model's structured answer: a claim for each message that says one; or a summary."""
-    if body["response_format"]["json_schema"]["name"] != "memories":
+    wanted = body["response_format"]["json_schema"]["name"]
+    if wanted == "reflection":
+        return json.dumps({"same": [], "conclusions": []})
+    if wanted != "memories":
         return json.dumps({"summary": "They talked about passwords and rain."})
     claims = [
         read_claim(int(number), sentence(token), memory(token))

@@ -508,7 +508,7 @@ async def test_a_jobs_attempt_is_its_fence(people: People) -> None:
     (job_id,) = await people.app.jobs.due()
     first = await people.app.jobs.start(job_id)
     assert first is not None
-    stale = Job(first.id, first.kind, first.conversation_id, first.attempts - 1)
+    stale = Job(first.id, first.kind, first.about, first.attempts - 1)
     async with people.app.database.write() as connection:
         with pytest.raises(LeaseLost):
             await people.app.jobs.finish(connection, stale)

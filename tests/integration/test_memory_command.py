@@ -2,13 +2,13 @@
 
 import json
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from core.settings import Settings
-from tests.integration.remembering import ONE_DATABASE, People, people_of, reader
+from tests.integration.remembering import ONE_DATABASE, Body, People, people_of, reader
 from tests.processes import Mneme
 from tests.standins.model import ModelStandIn
 
@@ -19,13 +19,25 @@ pytestmark = ONE_DATABASE
 async def people(open_settings: Settings, model: ModelStandIn) -> AsyncIterator[People]:
     """Ana and Ben, who told things, which were read for memories."""
     model.extract = reader(
-        ("I live in Porto", "Lives in Porto."), ("I'm allergic to peanuts", "Is allergic to peanuts.")
+        ("I live in Porto.", "Lives in Porto."),
+        ("I live in Porto, in the old town", "Lives in Porto, in the old town."),
+        ("I'm allergic to peanuts", "Is allergic to peanuts."),
     )
     async with people_of(open_settings, model) as made:
         await made.say_all("I live in Porto.", "The weather is fine.")
         await made.say("I'm allergic to peanuts.", person="ben")
         await made.work()
         yield made
+
+
+def reflecting(read: Callable[[Body], str]) -> Callable[[Body], str]:
+    """Reads as before; finds that the first two memories say the same."""
+
+    def answer(body: Body) -> str:
+        name = body["response_format"]["json_schema"]["name"]
+        return json.dumps({"same": [[1, 2]], "conclusions": []}) if name == "reflection" else read(body)
+
+    return answer
 
 
 async def said(mneme: Mneme, *arguments: str) -> str:
@@ -65,6 +77,28 @@ async def test_it_exports_a_file_for_its_owner_alone(people: People, mneme: Mnem
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["format"] == "mneme-memory/1"
     assert [memory["text"] for memory in found["memories"]] == ["Lives in Porto."]
+    out.chmod(0o644)
+    await said(mneme, "export", "ana", "--out", str(out))
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+async def test_it_consolidates_and_takes_it_back(people: People, mneme: Mneme) -> None:
+    people.model.extract = reflecting(people.model.extract)
+    await people.say("I live in Porto, in the old town.")
+    await people.work()
+    merge = (
+        "merge:\n- Lives in Porto.\n- Lives in Porto, in the old town.\n+ Lives in Porto, in the old town.\n"
+    )
+    assert await said(mneme, "consolidate", "ana", "--dry-run") == merge
+    assert len(await people.texts()) == 2
+    assert await said(mneme, "consolidate", "ana") == merge
+    assert await people.texts() == ["Lives in Porto, in the old town."]
+    assert "fact, merged; 0.99 from 2" in await said(mneme, "show", "ana")
+    assert await said(mneme, "undo", "ana") == "3 changes undone.\n"
+    assert len(await people.texts()) == 2
+    assert await said(mneme, "undo", "ana") == "There is no consolidation to undo.\n"
+    assert json.loads(await said(mneme, "consolidate", "ana", "--json")) == []
+    assert await said(mneme, "consolidate", "ben") == "Nothing to do.\n"
 
 
 async def test_a_name_that_nobody_has_is_one_clear_line(people: People, mneme: Mneme) -> None:

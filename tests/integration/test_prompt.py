@@ -9,7 +9,7 @@ from core.llm.tokens import count_tokens
 from core.messages import ConversationKind, Enclosure, EnclosureKind
 from core.reply.prompt import EXAMPLES, INSTRUCTIONS, MESSAGE_OVERHEAD_TOKENS
 from core.settings import Settings
-from tests.integration.remembering import ONE_DATABASE, People, people_of
+from tests.integration.remembering import ONE_DATABASE, People, people_of, reader
 from tests.standins.model import ModelStandIn
 from tests.standins.paper import letter
 
@@ -104,3 +104,29 @@ async def test_material_alone_is_answered(people: People) -> None:
     assert people.house.paper.shown == ["I see."]
     await people.say("And then?")
     assert all(message["content"] for message in people.prompts()[-1])
+
+
+async def test_what_matters_most_stands_on_the_card_of_every_prompt(
+    open_settings: Settings, model: ModelStandIn
+) -> None:
+    model.extract = reader(
+        ("Always answer in one sentence", "Wants answers of one sentence."),
+        ("I'm called Ana", "Is called Ana."),
+        ("maybe I'll learn Greek", "Wants to learn Greek."),
+    )
+    async with people_of(open_settings, model) as people:
+        await people.say("Always answer in one sentence.")
+        await people.say("I'm called Ana.")
+        await people.say("And maybe I'll learn Greek.")
+        await people.say("Hello", person="ben")
+        await people.work()
+        await people.say("What is the capital of France?", conversation="another")
+        card = people.prompts()[-1][0]["content"].split("at all times:\n")[1]
+        assert card.splitlines() == ["- Is called Ana.", "- Wants answers of one sentence."]
+        await people.say("What is the capital of France?", person="ben")
+        assert "at all times" not in people.prompts()[-1][0]["content"]
+        await people.say_in_group("What is the capital of France?")
+        assert "at all times" not in people.prompts()[-1][0]["content"], "it was told in private"
+        await people.app.forgetting.memory(await people.id(), (await people.memories())[1].id)
+        await people.say("And of Spain?", conversation="a third")
+        assert people.prompts()[-1][0]["content"].endswith("at all times:\n- Wants answers of one sentence.")

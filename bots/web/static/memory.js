@@ -1,6 +1,8 @@
 import { ask, dated, make, Problem, signedOut } from "./page.js";
 
 const RETRY_MS = 3000;
+const WITH_WORDS = "Gone for good, with the words it came from?";
+const WITHOUT_WORDS = "Gone for good? What you said stays.";
 
 const $ = (id) => document.getElementById(id);
 const problem = new Problem($("memory-problem"));
@@ -28,15 +30,20 @@ function history({ before }) {
   return make("details", { class: "source history" }, make("summary", {}, "Before"), make("ul", { class: "before" }, ...rows));
 }
 
+function doubts({ believed, concluded }) {
+  if (concluded) return ["You didn't say so. I concluded it from this:"];
+  return believed ? [] : ["You weren't sure: I don't use it before you say it again."];
+}
+
 function memoryItem(memory) {
   return make(
     "li",
     { class: "memory" },
     make("p", { class: "claim" }, memory.text),
-    ...(memory.believed ? [] : [make("p", { class: "source" }, "You weren't sure: I don't use it before you say it again.")]),
+    ...doubts(memory).map((doubt) => make("p", { class: "source" }, doubt)),
     ...memory.sources.map(quotation),
     ...(memory.before.length ? [history(memory)] : []),
-    forgetting(`/web/memories/${memory.id}/forget`, memory.text),
+    forgetting(`/web/memories/${memory.id}/forget`, memory.text, memory.concluded ? WITHOUT_WORDS : WITH_WORDS),
   );
 }
 
@@ -46,18 +53,18 @@ function statementItem(statement) {
     { class: "memory" },
     make("p", { class: "heard" }, make("q", {}, statement.text)),
     make("p", { class: "source" }, make("time", { datetime: statement.said_at }, dated(statement.said_at))),
-    forgetting(`/web/messages/${statement.message}/forget`, statement.text),
+    forgetting(`/web/messages/${statement.message}/forget`, statement.text, WITH_WORDS),
   );
 }
 
 /** The forget button, which asks once before it does. */
-function forgetting(url, what) {
+function forgetting(url, what, asked) {
   const place = make("div", { class: "forget" });
   const first = make("button", { class: "plain", "aria-label": `Forget: ${what}` }, "Forget");
   first.addEventListener("click", () => {
     const sure = make("button", { class: "grave" }, "Forget");
     const no = make("button", { class: "plain" }, "Keep");
-    const question = make("span", {}, "Gone for good, with the words it came from?");
+    const question = make("span", {}, asked);
     place.replaceChildren(question, sure, no);
     no.addEventListener("click", () => {
       place.replaceChildren(first);

@@ -39,6 +39,7 @@ def prompt(
     memories: tuple[Recalled, ...] = (),
     names: dict[str, str] | None = None,
     budget: int = 3000,
+    card: tuple[str, ...] = (),
     examples: tuple[ChatMessage, ...] = (),
 ) -> list[ChatMessage]:
     return compose(
@@ -49,6 +50,7 @@ def prompt(
         names=names or {},
         budget=budget,
         today=TODAY,
+        card=card,
         examples=examples,
     )
 
@@ -71,6 +73,7 @@ TEXTS = st.one_of(
     summary=TEXTS,
     window=st.lists(TEXTS, max_size=12),
     memories=st.lists(TEXTS, max_size=8),
+    card=st.lists(TEXTS, max_size=8),
     budget=st.integers(SMALLEST_BUDGET, 3000),
     examples=st.sampled_from([(), EXAMPLES]),
 )
@@ -80,6 +83,7 @@ def test_it_never_exceeds_its_budget(
     summary: str,
     window: list[str],
     memories: list[str],
+    card: list[str],
     budget: int,
     examples: tuple[ChatMessage, ...],
 ) -> None:
@@ -91,6 +95,7 @@ def test_it_never_exceeds_its_budget(
         memories=tuple(recalled(t) for t in memories),
         names={"ana": "Ana"},
         budget=budget,
+        card=tuple(card),
         examples=examples,
     )
     assert cost(made) <= budget
@@ -105,17 +110,33 @@ def test_the_order_is_from_the_lasting_to_the_new() -> None:
     made = prompt(
         "What now?",
         summary="We planned a trip.",
+        card=("Is called Ana.", "Wants short\nanswers."),
         window=(line("Hi", 1), line("Hello!", 1, "assistant")),
         memories=(recalled("I like tea", 0.8, days=2), recalled("I live in Porto", 0.9, days=1)),
     )
     assert [message.role for message in made] == ["system", "user", "assistant", "user"]
     assert made[0].content.endswith(
-        "\nToday is Friday, 2026-11-27.\n\nEarlier in this conversation: We planned a trip."
+        "\nToday is Friday, 2026-11-27.\n\nWhat you know about the person at all times:\n"
+        "- Is called Ana.\n- Wants short answers.\n\nEarlier in this conversation: We planned a trip."
     )
     assert [message.content for message in made[1:3]] == ["Hi", "Hello!"]
     assert made[3].content == (
         "<memory>\nI live in Porto (2026-11-02)\nI like tea (2026-11-03)\n</memory>\n\nWhat now?"
     )
+
+
+def test_a_long_card_is_cut_at_its_end() -> None:
+    made = prompt("Hi", card=tuple(f"{n}. Likes tea very much." for n in range(60)))
+    assert "- 0. Likes tea very much.\n- 1. Likes" in made[0].content
+    assert "59. Likes" not in made[0].content
+    assert cost(made) < cost(prompt("Hi")) + 300
+    assert "What you know" not in prompt("Hi")[0].content
+
+
+def test_what_was_concluded_is_said_to_be() -> None:
+    habit = replace(recalled("Goes swimming before work.", days=1), concluded=True)
+    made = prompt("When do I swim?", memories=(habit,))
+    assert "Goes swimming before work. (2026-11-02; your own conclusion)" in made[-1].content
 
 
 def test_what_is_no_longer_so_says_since_when() -> None:
