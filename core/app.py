@@ -47,6 +47,7 @@ from core.users.access import Access
 from core.users.people import People
 from core.users.sign_in import SignIn
 
+MB = 2**20
 JOB_LEASES = 4
 """A job's lease is so much longer than a lane's: nobody waits for it."""
 
@@ -139,12 +140,23 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
 
         transcript = Transcript(vault, clock)
         summaries = Summaries(vault)
-        memories = Memories(vault, master, transcript, clock)
+        memories = Memories(vault, master, clock)
         forgetting = Forgetting(database, vault, transcript, memories, summaries)
-        indexer = Indexer(database, index, embedder, vault, master, transcript, memories, bell)
-        recaller = Recaller(
-            database, indexer, Lexicons(vault), transcript, memories, tokens=settings.recall_tokens
+        at_hand_bytes = settings.at_hand_mb * MB // 2  # for the words, and for the vectors
+        lexicons = Lexicons(vault, kept_bytes=at_hand_bytes)
+        indexer = Indexer(
+            database,
+            index,
+            embedder,
+            vault,
+            master,
+            transcript,
+            memories,
+            bell,
+            alone_over=settings.index_alone_over,
+            at_hand_bytes=at_hand_bytes,
         )
+        recaller = Recaller(database, indexer, lexicons, transcript, memories, tokens=settings.recall_tokens)
         jobs = JobQueue(
             database,
             clock,

@@ -106,6 +106,17 @@ class Settings(BaseSettings):
         le=4096,
         description="Over how many Chroma collections users are spread; change, then reindex.",
     )
+    index_alone_over: int = Field(
+        1000,
+        ge=1,
+        description="Who has more entries gets a collection alone. "
+        "Of the others, vectors are held in memory while they talk.",
+    )
+    at_hand_mb: int = Field(
+        256,
+        ge=2,
+        description="So much memory the words and vectors of those who talk may take in a process.",
+    )
 
     # The service
     http_host: str = Field("127.0.0.1", description="Where the web chat and the webhooks listen.")

@@ -25,6 +25,8 @@ def truncate_tokens(text: str, limit: int) -> str:
     """The longest beginning of the text within `limit` tokens; a character is never cut in two."""
     if limit <= 0:
         return ""
+    if len(text.encode("utf-8", "surrogatepass")) <= limit:
+        return text  # a token is a byte at least
     tokens = _encoding().encode_ordinary(text)
     if len(tokens) <= limit:
         return text

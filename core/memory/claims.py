@@ -6,18 +6,18 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
 from math import prod
-from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
 from core.memory.changes import memory_entry, queue_change, take_back
-from core.memory.transcript import Line, Transcript
+from core.memory.transcript import TEXT as MESSAGE_TEXT
+from core.memory.transcript import Line, there
 from core.privacy.keys import MasterKey
-from core.privacy.vault import Vault
+from core.privacy.vault import Box, Vault
 from core.storage.database import new_id
-from core.storage.schema import declined, memories, messages, sources
+from core.storage.schema import declined, keys, memories, messages, sources
 from core.storage.upsert import conflicting_insert
 
 TEXT = "memories.text"
@@ -170,10 +170,9 @@ class Draft:
 class Memories:
     """Reads and writes one user's memories within the caller's transaction."""
 
-    def __init__(self, vault: Vault, master: MasterKey, transcript: Transcript, clock: Clock) -> None:
+    def __init__(self, vault: Vault, master: MasterKey, clock: Clock) -> None:
         self._vault = vault
         self._master = master
-        self._transcript = transcript
         self._clock = clock
 
     async def learn(self, connection: AsyncConnection, user_id: str, claim: Claim) -> str:
@@ -393,7 +392,11 @@ class Memories:
         """
         if ids is not None and not ids:
             return []
-        wanted = select(memories).where(memories.c.user_id == user_id)
+        wanted = (
+            select(memories, keys.c.wrapped)
+            .outerjoin(keys, keys.c.owner == memories.c.user_id)
+            .where(memories.c.user_id == user_id)
+        )
         if not retired:
             wanted = wanted.where(memories.c.retired_at.is_(None))
         if ids is not None:
@@ -403,10 +406,8 @@ class Memories:
         rows = (await connection.execute(wanted.order_by(memories.c.id))).all()
         if not rows:
             return []
-        cited = await self._sources(connection, user_id, [row.id for row in rows])
-        if not cited:
-            return []
-        box = await self._vault.box(connection, user_id)
+        box = self._vault.box_of(user_id, rows[0].wrapped)
+        cited = await self._sources(connection, user_id, box, [row.id for row in rows])
         return [
             Memory(
                 id=row.id,
@@ -529,20 +530,20 @@ class Memories:
         return await self.of_user(connection, user_id, ids=ids, retired=True)
 
     async def _sources(
-        self, connection: AsyncConnection, user_id: str, memory_ids: Collection[str]
+        self, connection: AsyncConnection, user_id: str, box: Box, memory_ids: Collection[str]
     ) -> dict[str, list[Source]]:
-        rows = (
-            await connection.execute(
-                select(sources)
-                .join(messages)
-                .where(sources.c.memory_id.in_(memory_ids), messages.c.user_id == user_id)
-                .order_by(messages.c.said_at)
-            )
-        ).all()
-        lines = await self._transcript.of_user(connection, user_id, {row.message_id for row in rows})
+        rows = await connection.execute(
+            select(sources, messages.c.text_sealed, messages.c.said_at, messages.c.utc_offset)
+            .join(messages)
+            .where(sources.c.memory_id.in_(memory_ids), messages.c.user_id == user_id)
+            .order_by(messages.c.said_at)
+        )
         found: dict[str, list[Source]] = {}
-        for row in rows:
-            found.setdefault(row.memory_id, []).append(_source(row, lines[row.message_id]))
+        for row in rows.all():
+            quote = box.open(row.text_sealed, MESSAGE_TEXT)[row.span_start : row.span_end]
+            said_at = there(row.said_at, row.utc_offset)
+            source = Source(row.message_id, quote, row.span_start, said_at, row.certainty)
+            found.setdefault(row.memory_id, []).append(source)
         return found
 
 
@@ -557,8 +558,3 @@ def _by_time(found: Iterable[Memory]) -> list[Memory]:
     """A history: in the order in which they held, without what only became part of another memory."""
     held = [memory for memory in found if not memory.is_merged_away]
     return sorted(held, key=lambda memory: (memory.valid_from, memory.id))
-
-
-def _source(row: Row[Any], line: Line) -> Source:
-    quote = line.text[row.span_start : row.span_end]
-    return Source(line.id, quote, row.span_start, line.said_at, row.certainty)

@@ -3,16 +3,21 @@
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import structlog
-from sqlalchemy import Row, and_, delete, func, or_, select
+from sqlalchemy import Row, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import ModelError, Undecryptable
 from core.llm.embedder import Embedder
+from core.memory.at_hand import AtHand
 from core.memory.changes import MEMORY, MESSAGE, memory_entry, message_entry, queue_change, queue_changes
 from core.memory.claims import Memories
+from core.memory.lexicon import Lexicon
 from core.memory.transcript import Transcript
 from core.privacy.keys import MasterKey
 from core.privacy.rotation import Rotation
@@ -20,7 +25,7 @@ from core.privacy.vault import Vault
 from core.storage.bell import Bell
 from core.storage.database import Database
 from core.storage.index import Entry, MemoryIndex, Neighbour
-from core.storage.schema import index_changes, memories, messages
+from core.storage.schema import index_changes, memories, messages, users
 
 BATCH = 64
 FEW = 4
@@ -33,6 +38,16 @@ log = structlog.get_logger()
 def memory_topic(user_id: str) -> str:
     """What the bell rings when a user's memory has changed."""
     return f"memory:{user_id}"
+
+
+class Place(StrEnum):
+    """Where the index has a user's entries."""
+
+    SHARED = "shared"
+    """In a collection with those of others."""
+    MOVING = "moving"
+    """There, and copies on their way to a collection alone."""
+    ALONE = "alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,9 @@ class Indexer:
         transcript: Transcript,
         memories: Memories,
         bell: Bell,
+        *,
+        alone_over: int,
+        at_hand_bytes: int,
     ) -> None:
         self._database = database
         self._index = index
@@ -65,6 +83,9 @@ class Indexer:
         self._transcript = transcript
         self._memories = memories
         self._bell = bell
+        self._alone_over = alone_over
+        self._at_hand = AtHand(index, kept_bytes=at_hand_bytes)
+        self._rotation_by_lexicon: WeakKeyDictionary[Lexicon, Rotation] = WeakKeyDictionary()
         self._rotations: OrderedDict[bytes, Rotation] = OrderedDict()
         self._checked = False
 
@@ -79,15 +100,34 @@ class Indexer:
             await self.queue_all()
         self._checked = True
 
-    async def near(self, user_id: str, text: str, *, limit: int, audience: str | None) -> list[Neighbour]:
-        """The user's entries nearest in meaning to the text, best first; the embedder weighs the cosines."""
+    async def near(
+        self,
+        user_id: str,
+        text: str,
+        *,
+        limit: int,
+        audience: str | None,
+        among: Lexicon | None = None,
+    ) -> list[Neighbour]:
+        """The user's entries nearest in meaning to the text, best first; the embedder weighs the cosines.
+
+        `among`: the user's lexicon, if it is known. Where it is small, the vectors are held at hand.
+        """
         await self._check_once()
         vector = await self._embedder.embed_query(text)
+        pseudonym, query = self.pseudonym(user_id), (await self._rotation_of(user_id, among)).apply(vector)
+        if among is not None and len(among) <= self._alone_over:
+            return await self._at_hand.near(
+                pseudonym,
+                query,
+                among,
+                audience=audience,
+                limit=limit,
+                unsettled=partial(self._unsettled, user_id),
+            )
         async with self._database.read() as connection:
-            rotation = await self._rotation(connection, user_id)
-        near = await self._index.near(
-            self.pseudonym(user_id), rotation.apply(vector), limit=limit, audience=audience
-        )
+            alone = await _place(connection, user_id) is Place.ALONE
+        near = await self._index.near(pseudonym, query, limit=limit, audience=audience, alone=alone)
         length = float(np.linalg.norm(vector))
         return [Neighbour(each.id, each.similarity * length) for each in near]
 
@@ -103,11 +143,61 @@ class Indexer:
         for owner in owners:
             try:
                 told += await self._flush_one(owner)
+                await self._part(owner)
             except ModelError as error:
                 refused = error  # it is about this one's texts: others needn't wait behind them
         if refused is not None:
             raise refused
         return told
+
+    async def _part(self, user_id: str) -> None:
+        """Gives a user with many entries a collection alone, if they haven't one: it needs no filter.
+
+        While they are moving, what is taken back is removed from both, so that no copy of it stays behind.
+        """
+        async with self._database.write() as connection:
+            before = (await connection.execute(select(users).where(users.c.id == user_id))).one()
+            if before.index_place == Place.ALONE:
+                return
+            if await self._count(connection, user_id) <= self._alone_over:
+                return
+            mine = users.c.id == user_id
+            await connection.execute(update(users).where(mine).values(index_place=Place.MOVING))
+            entries = await self._entries(connection, user_id)
+        pseudonym = self.pseudonym(user_id)
+        await self._index.leave(pseudonym, alone=True)  # whoever was moving them before may have died
+        for batch in (list(entries)[at : at + BATCH] for at in range(0, len(entries), BATCH)):
+            vectors = await self._index.vectors(pseudonym, batch)
+            copies = [Entry(id, vector, entries[id]) for id, vector in vectors.items()]
+            await self._index.put(pseudonym, copies, alone=True)
+        async with self._database.write() as connection:
+            # What was edited or taken back meanwhile was copied as it was: the next flush tries again.
+            unchanged = mine & (users.c.memory_revision == before.memory_revision)
+            moved = await connection.execute(update(users).where(unchanged).values(index_place=Place.ALONE))
+        if not moved.rowcount:
+            return
+        copied = set(await self._index.ids_alone(pseudonym))
+        async with self._database.write() as connection:
+            for entry_id in copied ^ (await self._entries(connection, user_id)).keys():
+                await queue_change(connection, user_id, entry_id)
+        await self._index.leave(pseudonym)
+
+    async def _count(self, connection: AsyncConnection, user_id: str) -> int:
+        said = select(func.count()).where(messages.c.user_id == user_id, messages.c.remembered)
+        claimed = select(func.count()).where(memories.c.user_id == user_id, memories.c.retired_at.is_(None))
+        counts = select(said.scalar_subquery() + claimed.scalar_subquery())
+        return (await connection.scalar(counts)) or 0
+
+    async def _entries(self, connection: AsyncConnection, user_id: str) -> dict[str, str]:
+        """The audiences of all that the index holds of a user, or ought to, by entry."""
+        said = select(messages.c.id, messages.c.audience).where(
+            messages.c.user_id == user_id, messages.c.remembered
+        )
+        claimed = select(memories.c.id, memories.c.audience).where(
+            memories.c.user_id == user_id, memories.c.retired_at.is_(None)
+        )
+        found = {message_entry(row.id): row.audience for row in await connection.execute(said)}
+        return found | {memory_entry(row.id): row.audience for row in await connection.execute(claimed)}
 
     async def flush_few(self, user_id: str) -> None:
         """Tells the index of the user's newest changes, as far as that is quick; a worker does the rest."""
@@ -132,9 +222,10 @@ class Indexer:
             ).all()
             texts = await self._texts(connection, user_id, [change.entry_id for change in changes])
             rotation = await self._rotation(connection, user_id) if texts else None
+            place = await _place(connection, user_id)
         if not changes:
             return 0, False
-        changed = await self._tell(user_id, changes, texts, rotation)
+        changed = await self._tell(user_id, changes, texts, rotation, place)
         await self._bell.ring(memory_topic(user_id))
         return len(changes), changed
 
@@ -171,6 +262,7 @@ class Indexer:
         changes: Sequence[Row[tuple[str, str, str]]],
         texts: Mapping[str, "_Told"],
         rotation: Rotation | None,
+        place: Place,
     ) -> bool:
         """Puts the texts into the index, and removes what has none; whether one changed meanwhile."""
         pseudonym = self.pseudonym(user_id)
@@ -180,9 +272,15 @@ class Indexer:
                 Entry(id, vector, told.audience)
                 for (id, told), vector in zip(texts.items(), vectors, strict=True)
             ]
-            await self._index.put(pseudonym, entries)
-        await self._index.remove(pseudonym, [c.entry_id for c in changes if c.entry_id not in texts])
+            await self._index.put(pseudonym, entries, alone=place is Place.ALONE)
+            self._at_hand.put(pseudonym, entries)
+        gone = [change.entry_id for change in changes if change.entry_id not in texts]
+        await self._index.remove(pseudonym, gone)
+        if place is not Place.SHARED:
+            await self._index.remove(pseudonym, gone, alone=True)
         async with self._database.write() as connection:
+            if await _place(connection, user_id) is not place:
+                return True  # it was told in the wrong place
             now = await self._texts(connection, user_id, list(texts))
             changed = [id for id in texts if now.get(id) != texts[id]]
             for id in changed:
@@ -215,6 +313,22 @@ class Indexer:
             memory_entry(claim.id): _Told(claim.text, claim.audience) for claim in claims if claim.is_believed
         }
 
+    async def _unsettled(self, user_id: str) -> Sequence[str]:
+        """The entries of which the index has yet to hear."""
+        async with self._database.read() as connection:
+            waiting = select(index_changes.c.entry_id).where(index_changes.c.user_id == user_id)
+            return (await connection.scalars(waiting)).all()
+
+    async def _rotation_of(self, user_id: str, lexicon: Lexicon | None) -> Rotation:
+        """The user's rotation; who has a lexicon has their key, and for as long as it lives the same one."""
+        rotation = self._rotation_by_lexicon.get(lexicon) if lexicon is not None else None
+        if rotation is None:
+            async with self._database.read() as connection:
+                rotation = await self._rotation(connection, user_id)
+            if lexicon is not None:
+                self._rotation_by_lexicon[lexicon] = rotation
+        return rotation
+
     async def _rotation(self, connection: AsyncConnection, user_id: str) -> Rotation:
         key = (await self._vault.box(connection, user_id)).derive("rotation")
         if key not in self._rotations:
@@ -226,3 +340,8 @@ class Indexer:
     def pseudonym(self, user_id: str) -> str:
         """What the index calls the user."""
         return self._master.digest("index user", user_id)[:32]
+
+
+async def _place(connection: AsyncConnection, user_id: str) -> Place:
+    place = await connection.scalar(select(users.c.index_place).where(users.c.id == user_id))
+    return Place(place or Place.SHARED)

@@ -5,8 +5,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, null, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.memory.changes import memory_entry, message_entry
@@ -15,10 +16,10 @@ from core.memory.lexicon import Lexicon
 from core.memory.transcript import TEXT as MESSAGE
 from core.privacy.vault import Box, Vault
 from core.storage.database import id_before
-from core.storage.schema import memories, messages, users
+from core.storage.schema import keys, memories, messages, users
 
-KEPT_ENTRIES = 400_000
-"""Half a kilobyte to two each, of all users together. Who was silent for the longest is let go first."""
+ENTRY_BYTES = 1_000
+"""Half a kilobyte to two."""
 
 LATEST = timedelta(minutes=1)
 """A row may be committed so much later than its id was made: the newest are looked through again."""
@@ -49,9 +50,10 @@ class _Held:
 class Lexicons:
     """Each user's lexicon, as the record stands. Words are nowhere but in this process's memory."""
 
-    def __init__(self, vault: Vault, *, kept_entries: int = KEPT_ENTRIES) -> None:
+    def __init__(self, vault: Vault, *, kept_bytes: int) -> None:
+        """`kept_bytes`: for all users together; who was silent for the longest is let go first."""
         self._vault = vault
-        self._kept_entries = kept_entries
+        self._kept_entries = kept_bytes // ENTRY_BYTES
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._turns: dict[str, asyncio.Lock] = {}
 
@@ -71,10 +73,16 @@ class Lexicons:
 
     async def _brought_up(self, connection: AsyncConnection, user_id: str) -> Lexicon:
         held = self._held.pop(user_id, None)
-        box = await self._vault.box(connection, user_id)
-        revision = await connection.scalar(select(users.c.memory_revision).where(users.c.id == user_id))
+        now = (
+            select(users.c.memory_revision, keys.c.wrapped)
+            .outerjoin(keys, keys.c.owner == users.c.id)
+            .where(users.c.id == user_id)
+        )
+        row = (await connection.execute(now)).one_or_none()
+        box = self._vault.box_of(user_id, row.wrapped if row else None)
+        revision = row.memory_revision if row else 0
         if held is None or held.revision != revision:
-            held = _Held(revision or 0)
+            held = _Held(revision)
         rows = await self._new_rows(connection, user_id, held)
         if len(rows) > SMALL and len(held.lexicon):
             # Somebody may be reading it: it mustn't grow in a thread meanwhile.
@@ -92,36 +100,20 @@ class Lexicons:
 
     async def _new_rows(self, connection: AsyncConnection, user_id: str, held: _Held) -> list[_Told]:
         after = id_before(held.newest, LATEST) if held.newest else ""
-        said = (
-            select(
-                messages.c.id,
-                messages.c.text_sealed,
-                messages.c.audience,
-                messages.c.conversation_id,
-                messages.c.said_at,
-            )
-            .where(messages.c.user_id == user_id, messages.c.remembered, messages.c.id > after)
-            .order_by(messages.c.id)
-        )
-        claimed = (
-            select(memories.c.id, memories.c.text_sealed, memories.c.audience)
-            .where(memories.c.user_id == user_id, memories.c.retired_at.is_(None), memories.c.id > after)
-            .order_by(memories.c.id)
-        )
-        told = [
-            _Told(
-                message_entry(row.id),
-                row.text_sealed,
-                MESSAGE,
-                row.audience,
-                (row.conversation_id, row.said_at),
-            )
-            for row in await connection.execute(said)
-        ]
-        told += [
-            _Told(memory_entry(row.id), row.text_sealed, CLAIM, row.audience, None)
-            for row in await connection.execute(claimed)
-        ]
+        said = select(
+            messages.c.id,
+            messages.c.text_sealed,
+            messages.c.audience,
+            messages.c.conversation_id,
+            messages.c.said_at,
+        ).where(messages.c.user_id == user_id, messages.c.remembered, messages.c.id > after)
+        claimed = select(
+            memories.c.id, memories.c.text_sealed, memories.c.audience, null(), memories.c.recorded_at
+        ).where(memories.c.user_id == user_id, memories.c.retired_at.is_(None), memories.c.id > after)
+        # In one query: whoever asks something waits for it. Messages come first, in the order of their ids.
+        both = union_all(said, claimed).subquery()
+        rows = await connection.execute(select(both).order_by(both.c.conversation_id.is_(None), both.c.id))
+        told = [_told(row) for row in rows.all()]
         return [row for row in told if row.entry_id not in held.lexicon]
 
     def _make_room(self) -> None:
@@ -129,6 +121,13 @@ class Lexicons:
         while entries > self._kept_entries and len(self._held) > 1:
             _, gone = self._held.popitem(last=False)
             entries -= len(gone.lexicon)
+
+
+def _told(row: Row[Any]) -> _Told:
+    if row.conversation_id is None:
+        return _Told(memory_entry(row.id), row.text_sealed, CLAIM, row.audience, None)
+    said = (row.conversation_id, row.said_at)
+    return _Told(message_entry(row.id), row.text_sealed, MESSAGE, row.audience, said)
 
 
 def _add(lexicon: Lexicon, rows: Iterable[_Told], box: Box) -> None:

@@ -14,6 +14,7 @@ from core.memory.changes import MEMORY, MESSAGE, memory_entry, message_entry
 from core.memory.claims import Derivation, Memories, Memory, Source
 from core.memory.cues import cue
 from core.memory.indexing import Indexer
+from core.memory.lexicon import Lexicon
 from core.memory.lexicons import Lexicons
 from core.memory.ranking import CANDIDATES, Candidate, rank
 from core.memory.transcript import Line, Transcript
@@ -124,9 +125,10 @@ class Recaller:
             IndexUnavailable, IndexMismatch, ModelUnavailable, ModelError: the index couldn't be asked.
         """
         shown = visible_to(audience)
-        near = await self._indexer.near(user_id, text, limit=CANDIDATES, audience=shown)
         async with self._database.read() as connection:
             lexicon = await self._lexicons.of_user(connection, user_id)
+        near = await self._indexer.near(user_id, text, limit=CANDIDATES, audience=shown, among=lexicon)
+        async with self._database.read() as connection:
             best = rank(near, lexicon, text, audience=shown, limit=limit)
             return await self._resolved(connection, user_id, best, shown)
 
@@ -170,7 +172,7 @@ class Recaller:
             lexicon = await self._lexicons.of_user(connection, user_id)
         best: dict[str, float] = {}
         for text in texts:
-            near = await self._near(user_id, text, audience)
+            near = await self._near(user_id, text, audience, lexicon)
             for found in rank(near, lexicon, text, audience=audience, limit=RANKED):
                 if found.id[0] == MEMORY:
                     best[found.id[1:]] = max(best.get(found.id[1:], 0.0), found.score)
@@ -178,9 +180,9 @@ class Recaller:
             ids = nlargest(most, best, key=best.__getitem__)
             return await self._memories.of_user(connection, user_id, ids=ids, audience=audience)
 
-    async def _near(self, user_id: str, text: str, audience: str) -> list[Neighbour]:
+    async def _near(self, user_id: str, text: str, audience: str, lexicon: Lexicon) -> list[Neighbour]:
         try:
-            return await self._indexer.near(user_id, text, limit=CANDIDATES, audience=audience)
+            return await self._indexer.near(user_id, text, limit=CANDIDATES, audience=audience, among=lexicon)
         except TROUBLE:
             return []
 

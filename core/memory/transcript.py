@@ -14,7 +14,7 @@ from core.memory.asserted import is_statement
 from core.memory.changes import message_entry, queue_change
 from core.privacy.vault import Vault
 from core.storage.database import new_id
-from core.storage.schema import conversations, messages, sources
+from core.storage.schema import conversations, keys, messages, sources
 
 TEXT = "messages.text"
 
@@ -182,8 +182,10 @@ class Transcript:
         return {line.id: line for line in await self._lines(connection, mine)}
 
     async def _lines(self, connection: AsyncConnection, query: Select[Any]) -> Sequence[Line]:
-        rows = (await connection.execute(query)).all()
-        boxes = {user_id: await self._vault.box(connection, user_id) for user_id in {r.user_id for r in rows}}
+        with_keys = query.add_columns(keys.c.wrapped).outerjoin(keys, keys.c.owner == messages.c.user_id)
+        rows = (await connection.execute(with_keys)).all()
+        wrapped = {row.user_id: row.wrapped for row in rows}
+        boxes = {user_id: self._vault.box_of(user_id, key) for user_id, key in wrapped.items()}
         return [
             Line(
                 id=row.id,
@@ -191,11 +193,16 @@ class Transcript:
                 user_id=row.user_id,
                 role=row.role,
                 text=boxes[row.user_id].open(row.text_sealed, TEXT),
-                said_at=row.said_at.astimezone(timezone(timedelta(minutes=row.utc_offset))),
+                said_at=there(row.said_at, row.utc_offset),
                 audience=row.audience,
             )
             for row in rows
         ]
+
+
+def there(said_at: datetime, utc_offset: int) -> datetime:
+    """The time where it was said, so many minutes ahead of UTC."""
+    return said_at.astimezone(timezone(timedelta(minutes=utc_offset)))
 
 
 def _offset_minutes(moment: datetime) -> int:

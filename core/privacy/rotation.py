@@ -1,6 +1,7 @@
 """A secret rotation per user, so that two people's vectors can't be compared with each other."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -47,19 +48,15 @@ def _hadamard_blocks(vectors: Vectors) -> Vectors:
     for bit in reversed(range(dimensions.bit_length())):
         size = 1 << bit
         if dimensions & size:
-            block = vectors[..., start : start + size]
-            vectors[..., start : start + size] = _hadamard(block)
+            vectors[..., start : start + size] = vectors[..., start : start + size] @ _hadamard(size)
             start += size
     return vectors
 
 
-def _hadamard(block: Vectors) -> Vectors:
-    size = block.shape[-1]
-    lead = block.shape[:-1]
-    half = 1
-    while half < size:
-        pairs = block.reshape(*lead, size // (2 * half), 2, half)
-        left, right = pairs[..., 0, :], pairs[..., 1, :]
-        block = np.stack((left + right, left - right), axis=-2).reshape(*lead, size)
-        half *= 2
-    return block / np.float32(np.sqrt(size))
+@cache
+def _hadamard(size: int) -> Vectors:
+    """The orthonormal Hadamard matrix of a power of two (Sylvester's construction)."""
+    matrix = np.ones((1, 1), dtype=np.float32)
+    while len(matrix) < size:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return matrix / np.float32(np.sqrt(size))

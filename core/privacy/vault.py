@@ -59,7 +59,12 @@ class Vault:
         Raises:
             Undecryptable: the owner was forgotten, or the master key is another one.
         """
-        wrapped = await connection.scalar(select(keys.c.wrapped).where(keys.c.owner == owner))
+        return self.box_of(
+            owner, await connection.scalar(select(keys.c.wrapped).where(keys.c.owner == owner))
+        )
+
+    def box_of(self, owner: str, wrapped: bytes | None) -> "Box":
+        """As `box`, with what the record has of the owner's key just now, None if that is nothing."""
         if wrapped is None:
             self._keys.pop(owner, None)
             raise Undecryptable("there is no key for this owner")

@@ -54,6 +54,8 @@ class Neighbour:
 class MemoryIndex:
     """Chroma over HTTP. Every call names the user, and only here are its queries built.
 
+    Users share collections; whoever is `alone` has one of their own, which is searched without a filter.
+
     All calls raise `IndexUnavailable` when Chroma is slow or gone, `IndexMismatch` when they come upon an
     index that was made anew with another stamp, and what finding out our stamp raises.
     """
@@ -63,7 +65,7 @@ class MemoryIndex:
         self.stamp = stamp
         self._connected: AsyncClientAPI | None = None
         self._connecting = asyncio.Lock()
-        self._collections: dict[int, AsyncCollection] = {}
+        self._collections: dict[str, AsyncCollection] = {}
 
     async def check(self) -> bool:
         """Compares the index's stamp with ours; an index that has none gets ours.
@@ -92,12 +94,13 @@ class MemoryIndex:
         self._collections.clear()
         await self.check()
 
-    async def put(self, user: str, entries: Sequence[Entry]) -> None:
+    async def put(self, user: str, entries: Sequence[Entry], *, alone: bool = False) -> None:
         """Adds the user's entries, replacing those with the same ids. Vectors have shape (d,)."""
         if not entries:
             return
         await self._on_collection(
             user,
+            alone,
             lambda collection: collection.upsert(
                 ids=[entry.id for entry in entries],
                 embeddings=[entry.vector for entry in entries],
@@ -105,21 +108,40 @@ class MemoryIndex:
             ),
         )
 
-    async def remove(self, user: str, ids: Sequence[str]) -> None:
+    async def remove(self, user: str, ids: Sequence[str], *, alone: bool = False) -> None:
         """Removes those of the ids that are this user's; unknown ones are no error."""
         if ids:
             await self._on_collection(
-                user, lambda collection: collection.delete(ids=list(ids), where={"user": user})
+                user, alone, lambda collection: collection.delete(ids=list(ids), where={"user": user})
             )
 
+    async def leave(self, user: str, *, alone: bool = False) -> None:
+        """Removes all that is the user's from the collection."""
+        await self._on_collection(user, alone, lambda collection: collection.delete(where={"user": user}))
+
+    async def ids_alone(self, user: str) -> list[str]:
+        """The ids that stand in the user's collection alone."""
+        found = await self._on_collection(user, True, lambda collection: collection.get(include=[]))
+        return list(found["ids"])
+
     async def near(
-        self, user: str, vector: NDArray[np.float32], *, limit: int, audience: str | None = None
+        self,
+        user: str,
+        vector: NDArray[np.float32],
+        *,
+        limit: int,
+        audience: str | None = None,
+        alone: bool = False,
     ) -> list[Neighbour]:
         """This user's entries nearest to the vector (d,), best first; with `audience`, of that one alone."""
-        mine: dict[str, Any] = {"user": user}
-        where = mine if audience is None else {"$and": [mine, {"audience": audience}]}
+        mine: dict[str, Any] | None = {"user": user}
+        if alone:
+            mine = None  # all there is; a filter would cost many times the search
+        heard = {"audience": audience}
+        where = mine if audience is None else heard if mine is None else {"$and": [mine, heard]}
         found = await self._on_collection(
             user,
+            alone,
             lambda collection: collection.query(
                 query_embeddings=[vector], n_results=limit, where=where, include=["distances"]
             ),
@@ -127,19 +149,39 @@ class MemoryIndex:
         distances = (found["distances"] or [[]])[0]
         return [Neighbour(id, 1.0 - d) for id, d in zip(found["ids"][0], distances, strict=True)]
 
+    async def vectors(
+        self, user: str, ids: Sequence[str], *, alone: bool = False
+    ) -> dict[str, NDArray[np.float32]]:
+        """The vectors (d,) of those of the ids that stand in the index and are this user's."""
+        if not ids:
+            return {}
+        found = await self._on_collection(
+            user,
+            alone,
+            lambda collection: collection.get(ids=list(ids), include=["embeddings", "metadatas"]),
+        )
+        rows = zip(found["ids"], found["embeddings"], found["metadatas"], strict=True)
+        return {
+            id: np.asarray(vector, dtype=np.float32)
+            for id, vector, metadata in rows
+            if metadata["user"] == user
+        }
+
     async def ping(self) -> None:
         """Raises `IndexUnavailable` when Chroma doesn't answer."""
         await _call((await self._client()).heartbeat())
 
-    async def _on_collection(self, user: str, call: Any) -> Any:
-        stamp = await self.stamp()
-        number = int.from_bytes(hashlib.sha256(user.encode()).digest()[:8]) % stamp.collections
+    async def _on_collection(self, user: str, alone: bool, call: Any) -> Any:
+        name = f"mneme-u{user}"
+        if not alone:
+            spread = (await self.stamp()).collections
+            name = f"mneme-{int.from_bytes(hashlib.sha256(user.encode()).digest()[:8]) % spread}"
         try:
-            return await _call(call(await self._collection(number)))
+            return await _call(call(await self._collection(name)))
         except _CollectionGone:
             # Somebody made the index anew: what we know of its collections is old.
             self._collections.clear()
-            return await _call(call(await self._collection(number)))
+            return await _call(call(await self._collection(name)))
 
     async def _is_stamped(self) -> bool:
         ours, client = await self.stamp(), await self._client()
@@ -150,16 +192,16 @@ class MemoryIndex:
         _compare(known.metadata, ours)
         return True
 
-    async def _collection(self, number: int) -> AsyncCollection:
-        if number not in self._collections:
+    async def _collection(self, name: str) -> AsyncCollection:
+        if name not in self._collections:
             await self._is_stamped()  # with another make, since we last looked, if somebody made it anew
             client = await self._client()
-            self._collections[number] = await _call(
+            self._collections[name] = await _call(
                 client.get_or_create_collection(
-                    f"mneme-{number}", embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+                    name, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
                 )
             )
-        return self._collections[number]
+        return self._collections[name]
 
     async def _client(self) -> AsyncClientAPI:
         if self._connected is None:

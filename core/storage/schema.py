@@ -74,8 +74,10 @@ users = _table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("admitted_at", UtcDateTime),
     Column("memory_revision", Integer, nullable=False, server_default=text("0")),
+    Column("index_place", String(16), nullable=False, server_default="shared"),
 )
-"""`memory_revision` grows when something is taken back, so that no process goes on with what it has read."""
+"""`memory_revision` grows when something is taken back, so that no process goes on with what it has read.
+`index_place`: where the index has their entries."""
 
 keys = _table(
     "keys",

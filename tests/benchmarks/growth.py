@@ -28,13 +28,13 @@ import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.app import App, open_app
 from core.llm.embedder import Vectors
 from core.memory.changes import message_entry
-from core.memory.indexing import Indexer
+from core.memory.indexing import Indexer, Place
 from core.memory.lexicons import Lexicons
 from core.memory.ranking import CANDIDATES
 from core.memory.recall import RANKED, Recaller
@@ -44,7 +44,7 @@ from core.privacy.vault import Vault
 from core.settings import Settings
 from core.storage.database import database_url, new_id, upgrade
 from core.storage.index import Entry, IndexStamp, MemoryIndex
-from core.storage.schema import messages, turns
+from core.storage.schema import messages, turns, users
 from tests.benchmarks.ledger import share
 from tests.servers import chroma_server, redis_server
 
@@ -53,7 +53,8 @@ WORDS = 20_000
 SENTENCE_WORDS = 12
 QUESTION_WORDS = 6
 QUESTIONS = 200
-BATCH = 2_000
+BATCH = 1_000
+HELD_BYTES = 2**28
 NOBODY = "http://127.0.0.1:9/v1"
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -113,15 +114,21 @@ class Grown:
         assert settings.chroma_url is not None
         self._index = MemoryIndex(settings.chroma_url, stamp)
         parts = (app.database, self._index, chance, self._vault, app.master, app.transcript, app.memories)
-        self._indexer = Indexer(*parts, app.bell)
+        self._indexer = Indexer(
+            *parts, app.bell, alone_over=settings.index_alone_over, at_hand_bytes=HELD_BYTES
+        )
         self._recaller = Recaller(
             app.database,
             self._indexer,
-            Lexicons(self._vault),
+            Lexicons(self._vault, kept_bytes=HELD_BYTES),
             app.transcript,
             app.memories,
             tokens=settings.recall_tokens,
         )
+
+    async def check(self) -> None:
+        """Stamps the new index, while there is nothing yet that it would have to be filled with."""
+        await self._indexer.check()
 
     async def person(self, name: str, entries: int, *, plain: Any = None) -> str:
         """Somebody who said so many things, all of them indexed; also in the plain collection, if given."""
@@ -130,6 +137,10 @@ class Grown:
             reference = ConversationRef(name, ConversationKind.DIRECT, {"to": name})
             talk = await self._app.conversations.meet(connection, "paper", "", reference, user.id)
             ids = await self._told(connection, user.id, talk, entries)
+            alone = entries > self._app.settings.index_alone_over
+            if alone:
+                mine = users.c.id == user.id
+                await connection.execute(update(users).where(mine).values(index_place=Place.ALONE))
         for start in range(0, entries, BATCH):
             some = ids[start : start + BATCH]
             vectors = await self._chance.embed_passages(some)
@@ -137,7 +148,7 @@ class Grown:
             told = [
                 Entry(message_entry(id), vector, "private") for id, vector in zip(some, vectors, strict=True)
             ]
-            await self._index.put(pseudonym, told)
+            await self._index.put(pseudonym, told, alone=alone)
             if plain is not None:
                 await asyncio.to_thread(plain.add, ids=some, embeddings=vectors)
         return user.id
@@ -152,7 +163,7 @@ class Grown:
             .returning(turns.c.id)
         )
         turn_id = made.scalar_one()
-        ids = [new_id() for _ in range(entries)]
+        ids = [_id_of(BEGIN + timedelta(minutes=place)) for place in range(entries)]
         rows = [
             {
                 "id": id,
@@ -234,6 +245,7 @@ async def run(console: Console, *, sizes: Sequence[int], users: int, each: int) 
         async with open_app(settings) as app:
             chance = Chance()
             grown = Grown(app, chance)
+            await grown.check()
             for size in sizes:
                 plain = client.create_collection(f"plain-{size}", embedding_function=None)
                 rows.append(await of_one(grown, chance, size, plain))
@@ -242,6 +254,11 @@ async def run(console: Console, *, sizes: Sequence[int], users: int, each: int) 
                 rows.append(await of_many(grown, users, each))
     console.print(table(rows))
     return rows
+
+
+def _id_of(moment: datetime) -> str:
+    """An id as if made then: a lexicon looks the newest ids through again."""
+    return f"{int(moment.timestamp() * 1000):012x}" + new_id()[12:]
 
 
 def _numbers(text: str) -> list[int]:

@@ -237,7 +237,8 @@ async def test_what_is_forgotten_while_it_is_embedded_stays_out_of_the_index(peo
     """One process embeds it; meanwhile another one forgets it, and tells the index so first."""
     app, held = people.app, Held()
     vault = Vault(app.master)
-    slow = Indexer(app.database, app.index, held, vault, app.master, app.transcript, app.memories, app.bell)
+    parts = (app.database, app.index, held, vault, app.master, app.transcript, app.memories, app.bell)
+    slow = Indexer(*parts, alone_over=app.settings.index_alone_over, at_hand_bytes=2**20)
     await people.say("I'm allergic to peanuts.")
     (said,) = [row for row in await people.house.rows(messages) if row.remembered]
     await app.indexer.queue_all()

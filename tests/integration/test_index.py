@@ -92,6 +92,20 @@ async def test_removing_what_is_not_there_is_no_error(index: MemoryIndex) -> Non
     assert await index.near("ana", NORTH, limit=9) == []
 
 
+async def test_who_is_alone_is_found_without_a_filter_and_by_nobody_else(index: MemoryIndex) -> None:
+    for alone in (False, True):
+        await index.put("ana", [Entry("a", NORTH, "private"), Entry("g", UP, "a-group")], alone=alone)
+        await index.put("ben", [Entry("b", NORTH, "private")], alone=alone)
+        assert ids(await index.near("ana", NORTH, limit=9, alone=alone)) == ["a", "g"]
+        assert ids(await index.near("ana", NORTH, limit=9, audience="a-group", alone=alone)) == ["g"]
+        assert (await index.vectors("ana", ["a", "b"], alone=alone)).keys() == {"a"}
+    assert sorted(await index.ids_alone("ana")) == ["a", "g"]
+    await index.leave("ana")
+    assert await index.near("ana", NORTH, limit=9) == []
+    assert ids(await index.near("ana", NORTH, limit=9, alone=True)) == ["a", "g"]
+    assert ids(await index.near("ben", NORTH, limit=9)) == ["b"]
+
+
 async def test_a_new_index_is_stamped_once(own_chroma: str, index: MemoryIndex) -> None:
     assert await index.check() is False
     assert await index_at(own_chroma).check() is False

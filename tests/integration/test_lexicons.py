@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from core.errors import Undecryptable
 from core.memory.lexicon import Lexicon
-from core.memory.lexicons import SMALL, Lexicons
+from core.memory.lexicons import ENTRY_BYTES, SMALL, Lexicons
 from core.memory.transcript import TEXT
 from core.privacy.vault import Vault
 from core.settings import Settings
@@ -30,7 +30,7 @@ async def people(open_settings: Settings, model: ModelStandIn) -> AsyncIterator[
 @pytest.fixture
 def lexicons(people: People) -> Lexicons:
     """Another process's."""
-    return Lexicons(Vault(people.app.master))
+    return Lexicons(Vault(people.app.master), kept_bytes=2**20)
 
 
 async def lexicon_of(people: People, lexicons: Lexicons, person: str = "ana") -> Lexicon:
@@ -123,7 +123,7 @@ async def test_one_persons_words_are_not_anothers(people: People, lexicons: Lexi
 
 
 async def test_whoever_was_silent_longest_is_let_go(people: People) -> None:
-    lexicons = Lexicons(Vault(people.app.master), kept_entries=2)
+    lexicons = Lexicons(Vault(people.app.master), kept_bytes=2 * ENTRY_BYTES)
     held = {}
     for person in ("ana", "ben", "eve"):
         await people.say("I like tea.", person=person)

@@ -192,6 +192,8 @@ async def test_while_the_index_is_gone_replies_go_on_and_say_so_once(
             assert RESTING not in await people.say("What do I like?")
             assert "I live in Porto." in await people.recalled("Where do I live?")
             assert f"{PEANUTS}." in await people.recalled(PEANUTS)
+        assert RESTING not in await people.say("Still there?"), "who just talked is at hand"
+    async with people_of(settings, model) as people:
         assert (await people.say("Still there?")).endswith(RESTING), "a second outage is told of again"
 
 

@@ -1,0 +1,122 @@
+"""Vectors at hand: those of who talks now, as the index has them, held so that asking them is a product."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.memory.lexicon import Lexicon
+from core.storage.index import Entry, MemoryIndex, Neighbour
+
+Vectors = NDArray[np.float32]
+
+LEAST_ROWS = 16
+LEVELS = 127
+"""A number is held as one of so many steps to either side: of a cosine that is less than 0.001."""
+ABSENT_SECONDS = 10.0
+"""What the index doesn't have, such as what isn't believed yet, isn't asked for with every question."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """One user's vectors, each at its entry's place in the lexicon: `steps` (n, d) times `scales` (n,).
+
+    A scale is 0 where there is none. `put`: what the index was told since; `absent`: what it didn't have when
+    it was asked last.
+    """
+
+    lexicon: Lexicon
+    steps: NDArray[np.int8]
+    scales: Vectors
+    put: dict[str, Vectors] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
+    ask_again_at: float = 0.0
+
+    def make_room(self, rows: int) -> None:
+        if rows > len(self.scales):
+            more = max(LEAST_ROWS, rows + rows // 4) - len(self.scales)
+            self.steps = np.concatenate([self.steps, np.zeros((more, self.steps.shape[1]), np.int8)])
+            self.scales = np.concatenate([self.scales, np.zeros(more, np.float32)])
+
+    def take(self, entry_id: str, vector: Vectors) -> None:
+        place = self.lexicon.place(entry_id)
+        largest = np.abs(vector).max()
+        if place is not None and place < len(self.scales) and largest > 0:
+            self.steps[place] = np.rint(vector * (LEVELS / largest))
+            self.scales[place] = largest / LEVELS / np.linalg.norm(vector)
+
+    def similarities(self, query: Vectors, count: int) -> Vectors:
+        """Of the first entries, (count,)."""
+        found: Vectors = (self.steps[:count].astype(np.float32) @ query) * self.scales[:count]
+        return found
+
+
+class AtHand:
+    """Finds neighbours among the entries of a lexicon, which says what is remembered.
+
+    Whenever something is taken back, a user's lexicon is made anew (see `Lexicons`), and the vectors with it.
+    """
+
+    def __init__(self, index: MemoryIndex, *, kept_bytes: int) -> None:
+        """`kept_bytes`: for all users together; who was silent for the longest is let go first."""
+        self._index = index
+        self._kept_bytes = kept_bytes
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+
+    async def near(
+        self,
+        user: str,
+        query: Vectors,
+        lexicon: Lexicon,
+        *,
+        audience: str | None,
+        limit: int,
+        unsettled: Callable[[], Awaitable[Collection[str]]],
+    ) -> list[Neighbour]:
+        """The entries nearest to the query (d,), best first; similarities are cosines times its length.
+
+        `unsettled` tells which entries the index may still have an old vector of: they aren't taken.
+
+        Raises:
+            IndexUnavailable, IndexMismatch: vectors had to be fetched, and couldn't be.
+        """
+        count = len(lexicon)
+        held = self._of_user(user, lexicon, len(query))
+        held.make_room(count)
+        for entry_id in [id for id in held.put if lexicon.place(id) is not None]:
+            held.take(entry_id, held.put.pop(entry_id))
+        missing = [lexicon.ids[place] for place in np.flatnonzero(held.scales[:count] == 0)]
+        if not held.absent.issuperset(missing) or (missing and monotonic() >= held.ask_again_at):
+            waiting = await unsettled()
+            wanted = [id for id in missing if id not in waiting]
+            fetched = await self._index.vectors(user, wanted)
+            for entry_id, vector in fetched.items():
+                held.take(entry_id, vector)
+            held.absent = frozenset(wanted) - fetched.keys()
+            held.ask_again_at = monotonic() + ABSENT_SECONDS
+        self._let_go()
+        similarities = held.similarities(query, count)
+        places = np.flatnonzero((held.scales[:count] > 0) & lexicon.of_audience(audience)[:count])
+        best = places[np.argsort(-similarities[places], kind="stable")[:limit]]
+        return [Neighbour(lexicon.ids[place], float(similarities[place])) for place in best]
+
+    def put(self, user: str, entries: Sequence[Entry]) -> None:
+        """Notes what was put into the index just now, so that it needn't be fetched."""
+        if user in self._held:
+            self._held[user].put |= {entry.id: entry.vector for entry in entries}
+
+    def _of_user(self, user: str, lexicon: Lexicon, dimensions: int) -> _Held:
+        held = self._held.pop(user, None)
+        if held is None or held.lexicon is not lexicon:
+            held = _Held(lexicon, np.zeros((0, dimensions), np.int8), np.zeros(0, np.float32))
+        self._held[user] = held
+        return held
+
+    def _let_go(self) -> None:
+        taken = sum(held.steps.nbytes for held in self._held.values())
+        while taken > self._kept_bytes and len(self._held) > 1:
+            _, gone = self._held.popitem(last=False)
+            taken -= gone.steps.nbytes
