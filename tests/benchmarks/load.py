@@ -61,6 +61,8 @@ ECHO_FIRST_RATE = 100.0
 SOAK_CONVERSATIONS = 100
 SOAK_SHARE = 0.5
 """Memory is watched at so much of the rate that is held."""
+SOAK_AT_HAND_MB = 4
+"""What people told fills so little within minutes: what a process grows by after that would be a leak."""
 FEWEST_MESSAGES = 20
 OTHERS = 10
 OTHERS_RATE = 4.0
@@ -110,7 +112,7 @@ class Crowded:
 
 @asynccontextmanager
 async def on_stage(
-    case: Case, folder: Path, postgresql: str | None, *, with_worker: bool = False
+    case: Case, folder: Path, postgresql: str | None, *, with_worker: bool = False, **settings: object
 ) -> AsyncIterator[Pressure]:
     """The case's bots behind its crowd, warm."""
     ledger = Ledger()
@@ -132,6 +134,7 @@ async def on_stage(
                 bots=case.bots,
                 acquainted=case.conversations,
                 with_worker=with_worker,
+                **settings,
             )
         else:
             stage = echo_stage(crowd, folder)
@@ -169,7 +172,7 @@ async def measure(case: Case, folder: Path, postgresql: str | None, seconds: flo
 
 async def soak(case: Case, rate: float, minutes: float, folder: Path, postgresql: str | None) -> Memory:
     """How the memory of the case's bots grows while they are written to at the rate."""
-    async with on_stage(case, folder, postgresql) as pressure:
+    async with on_stage(case, folder, postgresql, at_hand_mb=SOAK_AT_HAND_MB) as pressure:
         watching = asyncio.create_task(_watch(pressure.stage))
         await pressure.step(rate, int(rate * minutes * 60), patient=True)
         watching.cancel()

@@ -70,6 +70,7 @@ async def mneme_stage(
     bots: int,
     acquainted: int,
     with_worker: bool,
+    **given: object,
 ) -> AsyncIterator[Stage]:
     """So many `mneme serve` on one record, with Redis and Chroma of their own.
 
@@ -91,7 +92,7 @@ async def mneme_stage(
             mneme_data_dir=folder / "data",
             access="open",
             **{name: Settings.model_fields[name].default for name in PATIENCE},
-            **{"burst_seconds": 0, **crowd.settings()},
+            **{"burst_seconds": 0, **crowd.settings(), **given},
         )
         upgrade(database_url(settings))
         async with open_app(settings) as app:
