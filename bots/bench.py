@@ -221,7 +221,8 @@ async def _ask(
     findings.milliseconds.append(1000 * (perf_counter() - began))
     findings.tokens.append(sum(count_tokens(each.text) + OVERHEAD_TOKENS for each in packed.memories))
     found = await app.recaller.ranked(user_id, question.text, PRIVATE, limit=RANKED)
-    near = await app.indexer.near(user_id, question.text, limit=CANDIDATES, audience=None)
+    vector = await app.indexer.question(question.text)
+    near = await app.indexer.near(user_id, vector, limit=CANDIDATES, audience=None)
     ranked = [names[each.id] for each in found if each.kind == SAID]
     dense = [names[each.id[1:]] for each in near if each.id[0] == MESSAGE]
     for ids, by_category in ((ranked, findings.recall), (dense, findings.dense)):

@@ -1,7 +1,7 @@
 """Vectors at hand: those of who talks now, as the index has them, held so that asking them is a product."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -17,7 +17,9 @@ LEAST_ROWS = 16
 LEVELS = 127
 """A number is held as one of so many steps to either side: of a cosine that is less than 0.001."""
 ABSENT_SECONDS = 10.0
-"""What the index doesn't have, such as what isn't believed yet, isn't asked for with every question."""
+UNSETTLED_SECONDS = 1.0
+"""What the index doesn't have, such as what isn't believed yet, isn't asked for with every question; sooner
+where it is about to get it."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,14 @@ class _Held:
             self.steps[place] = np.rint(vector * (LEVELS / largest))
             self.scales[place] = largest / LEVELS / np.linalg.norm(vector)
 
+    def missing(self) -> list[str]:
+        return [self.lexicon.ids[place] for place in np.flatnonzero(self.scales[: len(self.lexicon)] == 0)]
+
+    def lacks(self) -> bool:
+        """Whether the index should be asked for something."""
+        missing = self.missing()
+        return not self.absent.issuperset(missing) or (bool(missing) and monotonic() >= self.ask_again_at)
+
     def similarities(self, query: Vectors, count: int) -> Vectors:
         """Of the first entries, (count,)."""
         found: Vectors = (self.steps[:count].astype(np.float32) @ query) * self.scales[:count]
@@ -66,42 +76,40 @@ class AtHand:
         self._kept_bytes = kept_bytes
         self._held: OrderedDict[str, _Held] = OrderedDict()
 
-    async def near(
-        self,
-        user: str,
-        query: Vectors,
-        lexicon: Lexicon,
-        *,
-        audience: str | None,
-        limit: int,
-        unsettled: Callable[[], Awaitable[Collection[str]]],
-    ) -> list[Neighbour]:
+    def near(
+        self, user: str, query: Vectors, lexicon: Lexicon, *, audience: str | None, limit: int
+    ) -> list[Neighbour] | None:
         """The entries nearest to the query (d,), best first; similarities are cosines times its length.
 
-        `unsettled` tells which entries the index may still have an old vector of: they aren't taken.
-
-        Raises:
-            IndexUnavailable, IndexMismatch: vectors had to be fetched, and couldn't be.
+        None where vectors have to be fetched first.
         """
-        count = len(lexicon)
         held = self._of_user(user, lexicon, len(query))
-        held.make_room(count)
-        for entry_id in [id for id in held.put if lexicon.place(id) is not None]:
-            held.take(entry_id, held.put.pop(entry_id))
-        missing = [lexicon.ids[place] for place in np.flatnonzero(held.scales[:count] == 0)]
-        if not held.absent.issuperset(missing) or (missing and monotonic() >= held.ask_again_at):
-            waiting = await unsettled()
-            wanted = [id for id in missing if id not in waiting]
-            fetched = await self._index.vectors(user, wanted)
-            for entry_id, vector in fetched.items():
-                held.take(entry_id, vector)
-            held.absent = frozenset(wanted) - fetched.keys()
-            held.ask_again_at = monotonic() + ABSENT_SECONDS
-        self._let_go()
-        similarities = held.similarities(query, count)
-        places = np.flatnonzero((held.scales[:count] > 0) & lexicon.of_audience(audience)[:count])
+        if held.lacks():
+            return None
+        similarities = held.similarities(query, len(lexicon))
+        places = np.flatnonzero((held.scales[: len(lexicon)] > 0) & lexicon.of_audience(audience))
         best = places[np.argsort(-similarities[places], kind="stable")[:limit]]
         return [Neighbour(lexicon.ids[place], float(similarities[place])) for place in best]
+
+    async def fetch(
+        self, user: str, lexicon: Lexicon, unsettled: Collection[str], *, dimensions: int
+    ) -> None:
+        """Fetches what the index has of the lexicon and isn't held yet.
+
+        `unsettled`: entries of which the index may still have an old vector; they aren't taken.
+
+        Raises:
+            IndexUnavailable, IndexMismatch: it couldn't be asked.
+        """
+        held = self._of_user(user, lexicon, dimensions)
+        missing = held.missing()
+        fetched = await self._index.vectors(user, [id for id in missing if id not in unsettled])
+        for entry_id, vector in fetched.items():
+            held.take(entry_id, vector)
+        held.absent = frozenset(missing) - fetched.keys()
+        soon = held.absent & frozenset(unsettled)
+        held.ask_again_at = monotonic() + (UNSETTLED_SECONDS if soon else ABSENT_SECONDS)
+        self._let_go()
 
     def put(self, user: str, entries: Sequence[Entry]) -> None:
         """Notes what was put into the index just now, so that it needn't be fetched."""
@@ -113,6 +121,9 @@ class AtHand:
         if held is None or held.lexicon is not lexicon:
             held = _Held(lexicon, np.zeros((0, dimensions), np.int8), np.zeros(0, np.float32))
         self._held[user] = held
+        held.make_room(len(lexicon))
+        for entry_id in [id for id in held.put if lexicon.place(id) is not None]:
+            held.take(entry_id, held.put.pop(entry_id))
         return held
 
     def _let_go(self) -> None:

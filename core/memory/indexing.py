@@ -4,7 +4,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,7 +12,7 @@ from sqlalchemy import Row, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import ModelError, Undecryptable
-from core.llm.embedder import Embedder
+from core.llm.embedder import Embedder, Vectors
 from core.memory.at_hand import AtHand
 from core.memory.changes import MEMORY, MESSAGE, memory_entry, message_entry, queue_change, queue_changes
 from core.memory.claims import Memories
@@ -85,6 +84,7 @@ class Indexer:
         self._bell = bell
         self._alone_over = alone_over
         self._at_hand = AtHand(index, kept_bytes=at_hand_bytes)
+        # Who has a lexicon has their key, and for as long as it lives the same one.
         self._rotation_by_lexicon: WeakKeyDictionary[Lexicon, Rotation] = WeakKeyDictionary()
         self._rotations: OrderedDict[bytes, Rotation] = OrderedDict()
         self._checked = False
@@ -100,35 +100,49 @@ class Indexer:
             await self.queue_all()
         self._checked = True
 
+    async def question(self, text: str) -> Vectors:
+        """What to look for, (d,), not rotated yet; its length weighs the cosines."""
+        await self._check_once()
+        return await self._embedder.embed_query(text)
+
+    def near_at_hand(
+        self, user_id: str, question: Vectors, lexicon: Lexicon, *, limit: int, audience: str | None
+    ) -> list[Neighbour] | None:
+        """As `near`; None where the record or the index have to be asked."""
+        rotation = self._rotation_by_lexicon.get(lexicon)
+        if rotation is None or len(lexicon) > self._alone_over:
+            return None
+        query = rotation.apply(question)
+        return self._at_hand.near(self.pseudonym(user_id), query, lexicon, audience=audience, limit=limit)
+
     async def near(
         self,
         user_id: str,
-        text: str,
+        question: Vectors,
         *,
         limit: int,
         audience: str | None,
         among: Lexicon | None = None,
     ) -> list[Neighbour]:
-        """The user's entries nearest in meaning to the text, best first; the embedder weighs the cosines.
+        """The user's entries nearest in meaning to the question, best first.
 
-        `among`: the user's lexicon, if it is known. Where it is small, the vectors are held at hand.
+        `among`: the user's lexicon, if it is known. Where it is small, the vectors are fetched and held.
         """
-        await self._check_once()
-        vector = await self._embedder.embed_query(text)
-        pseudonym, query = self.pseudonym(user_id), (await self._rotation_of(user_id, among)).apply(vector)
-        if among is not None and len(among) <= self._alone_over:
-            return await self._at_hand.near(
-                pseudonym,
-                query,
-                among,
-                audience=audience,
-                limit=limit,
-                unsettled=partial(self._unsettled, user_id),
-            )
         async with self._database.read() as connection:
+            rotation = await self._rotation(connection, user_id)
             alone = await _place(connection, user_id) is Place.ALONE
+            waiting = select(index_changes.c.entry_id).where(index_changes.c.user_id == user_id)
+            unsettled = (await connection.scalars(waiting)).all()
+        pseudonym = self.pseudonym(user_id)
+        if among is not None and len(among) <= self._alone_over:
+            await self._at_hand.fetch(pseudonym, among, unsettled, dimensions=len(question))
+            self._rotation_by_lexicon[among] = rotation
+            found = self.near_at_hand(user_id, question, among, limit=limit, audience=audience)
+            if found is not None:
+                return found
+        query = rotation.apply(question)
         near = await self._index.near(pseudonym, query, limit=limit, audience=audience, alone=alone)
-        length = float(np.linalg.norm(vector))
+        length = float(np.linalg.norm(question))
         return [Neighbour(each.id, each.similarity * length) for each in near]
 
     async def flush(self, user_id: str | None = None) -> int:
@@ -312,22 +326,6 @@ class Indexer:
         return said | {
             memory_entry(claim.id): _Told(claim.text, claim.audience) for claim in claims if claim.is_believed
         }
-
-    async def _unsettled(self, user_id: str) -> Sequence[str]:
-        """The entries of which the index has yet to hear."""
-        async with self._database.read() as connection:
-            waiting = select(index_changes.c.entry_id).where(index_changes.c.user_id == user_id)
-            return (await connection.scalars(waiting)).all()
-
-    async def _rotation_of(self, user_id: str, lexicon: Lexicon | None) -> Rotation:
-        """The user's rotation; who has a lexicon has their key, and for as long as it lives the same one."""
-        rotation = self._rotation_by_lexicon.get(lexicon) if lexicon is not None else None
-        if rotation is None:
-            async with self._database.read() as connection:
-                rotation = await self._rotation(connection, user_id)
-            if lexicon is not None:
-                self._rotation_by_lexicon[lexicon] = rotation
-        return rotation
 
     async def _rotation(self, connection: AsyncConnection, user_id: str) -> Rotation:
         key = (await self._vault.box(connection, user_id)).derive("rotation")

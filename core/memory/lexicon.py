@@ -3,6 +3,7 @@
 from array import array
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,12 +118,15 @@ class Lexicon:
 
     def beside(self, scores: Scores, *, steps: int = 1) -> Scores:
         """Of each entry the better score of what was said so many steps before or after, (n,), at least 0."""
-        padded = np.append(scores, np.float32(0))  # place -1: nothing stands there
         best = np.zeros(len(self), dtype=np.float32)
+        # From those that have a score to their neighbours, not the other way round: they are few among many.
+        scored = np.flatnonzero(scores > 0)
         for side in (self._before, self._after):
-            step = np.append(np.frombuffer(side, dtype=np.int32), np.int32(-1))
-            place = np.arange(len(self), dtype=np.int32)
+            step = np.frombuffer(side, dtype=np.int32)
+            places: NDArray[np.signedinteger[Any]] = scored
+            values = scores[scored]
             for _ in range(steps):
-                place = step[place]
-            best = np.maximum(best, padded[place])
+                places = step[places]
+                places, values = places[places >= 0], values[places >= 0]
+            np.maximum.at(best, places, values)
         return best

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, null, select, union_all
+from sqlalchemy import Row, Select, String, bindparam, null, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.memory.changes import memory_entry, message_entry
@@ -26,6 +26,31 @@ LATEST = timedelta(minutes=1)
 
 SMALL = 200
 """More entries than this are read in a thread: a large lexicon takes seconds."""
+
+
+def _new() -> Select[Any]:
+    """What a user told since an id, messages first, in the order of their ids; in one query, made once."""
+    user, after = bindparam("user", type_=String), bindparam("after", type_=String)
+    said = select(
+        messages.c.id,
+        messages.c.text_sealed,
+        messages.c.audience,
+        messages.c.conversation_id,
+        messages.c.said_at,
+    ).where(messages.c.user_id == user, messages.c.remembered, messages.c.id > after)
+    claimed = select(
+        memories.c.id, memories.c.text_sealed, memories.c.audience, null(), memories.c.recorded_at
+    ).where(memories.c.user_id == user, memories.c.retired_at.is_(None), memories.c.id > after)
+    both = union_all(said, claimed).subquery()
+    return select(both).order_by(both.c.conversation_id.is_(None), both.c.id)
+
+
+_NEW = _new()
+_NOW = (
+    select(users.c.memory_revision, keys.c.wrapped)
+    .outerjoin(keys, keys.c.owner == users.c.id)
+    .where(users.c.id == bindparam("user", type_=String))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +98,7 @@ class Lexicons:
 
     async def _brought_up(self, connection: AsyncConnection, user_id: str) -> Lexicon:
         held = self._held.pop(user_id, None)
-        now = (
-            select(users.c.memory_revision, keys.c.wrapped)
-            .outerjoin(keys, keys.c.owner == users.c.id)
-            .where(users.c.id == user_id)
-        )
-        row = (await connection.execute(now)).one_or_none()
+        row = (await connection.execute(_NOW, {"user": user_id})).one_or_none()
         box = self._vault.box_of(user_id, row.wrapped if row else None)
         revision = row.memory_revision if row else 0
         if held is None or held.revision != revision:
@@ -100,19 +120,7 @@ class Lexicons:
 
     async def _new_rows(self, connection: AsyncConnection, user_id: str, held: _Held) -> list[_Told]:
         after = id_before(held.newest, LATEST) if held.newest else ""
-        said = select(
-            messages.c.id,
-            messages.c.text_sealed,
-            messages.c.audience,
-            messages.c.conversation_id,
-            messages.c.said_at,
-        ).where(messages.c.user_id == user_id, messages.c.remembered, messages.c.id > after)
-        claimed = select(
-            memories.c.id, memories.c.text_sealed, memories.c.audience, null(), memories.c.recorded_at
-        ).where(memories.c.user_id == user_id, memories.c.retired_at.is_(None), memories.c.id > after)
-        # In one query: whoever asks something waits for it. Messages come first, in the order of their ids.
-        both = union_all(said, claimed).subquery()
-        rows = await connection.execute(select(both).order_by(both.c.conversation_id.is_(None), both.c.id))
+        rows = await connection.execute(_NEW, {"user": user_id, "after": after})
         told = [_told(row) for row in rows.all()]
         return [row for row in told if row.entry_id not in held.lexicon]
 

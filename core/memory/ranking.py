@@ -70,9 +70,9 @@ def rank(
     said = np.where(allowed, WORDS_WEIGHT * lexicon.coverage(question), 0).astype(np.float32)
     own = meaning + said
     beside = BESIDE_WEIGHT * lexicon.beside(own) + BESIDE_WEIGHT**2 * lexicon.beside(own, steps=2)
-    scores = np.where(allowed, meaning + said + beside, 0)
-    best = np.argpartition(-scores, limit)[:limit] if limit < len(scores) else np.arange(len(scores))
-    order = best[np.lexsort((best, -scores[best]))]
+    scores = np.where(allowed, own + beside, 0)
+    found = np.flatnonzero(scores > 0)
+    order = found[np.argsort(-scores[found], kind="stable")[:limit]]
     return [
         Candidate(
             id=lexicon.ids[place],
@@ -83,5 +83,4 @@ def rank(
             beside=float(beside[place]),
         )
         for place in order
-        if scores[place] > 0
     ]

@@ -125,9 +125,15 @@ class Recaller:
             IndexUnavailable, IndexMismatch, ModelUnavailable, ModelError: the index couldn't be asked.
         """
         shown = visible_to(audience)
+        question = await self._indexer.question(text)
         async with self._database.read() as connection:
             lexicon = await self._lexicons.of_user(connection, user_id)
-        near = await self._indexer.near(user_id, text, limit=CANDIDATES, audience=shown, among=lexicon)
+            near = self._indexer.near_at_hand(user_id, question, lexicon, limit=CANDIDATES, audience=shown)
+            if near is not None:
+                best = rank(near, lexicon, text, audience=shown, limit=limit)
+                return await self._resolved(connection, user_id, best, shown)
+        # Whoever waits for the index keeps no transaction open meanwhile.
+        near = await self._indexer.near(user_id, question, limit=CANDIDATES, audience=shown, among=lexicon)
         async with self._database.read() as connection:
             best = rank(near, lexicon, text, audience=shown, limit=limit)
             return await self._resolved(connection, user_id, best, shown)
@@ -182,7 +188,10 @@ class Recaller:
 
     async def _near(self, user_id: str, text: str, audience: str, lexicon: Lexicon) -> list[Neighbour]:
         try:
-            return await self._indexer.near(user_id, text, limit=CANDIDATES, audience=audience, among=lexicon)
+            question = await self._indexer.question(text)
+            return await self._indexer.near(
+                user_id, question, limit=CANDIDATES, audience=audience, among=lexicon
+            )
         except TROUBLE:
             return []
 

@@ -22,6 +22,7 @@ from core.storage.schema import memories, messages
 from tests.conftest import make_tries
 from tests.integration.conftest import a_house
 from tests.integration.remembering import ONE_DATABASE, People, people_of, reader
+from tests.processes import until
 from tests.servers import chroma_server
 from tests.standins.model import ModelStandIn
 
@@ -52,13 +53,22 @@ class Counting(AtHand):
     waiting: tuple[str, ...] = ()
     fetched = 0
 
-    async def ask(self, user: str, query: np.ndarray, lexicon: Lexicon, **given: object) -> list[Neighbour]:
-        wanted = {"audience": None, "limit": 5} | given
-        return await self.near(user, query, lexicon, unsettled=self._unsettled, **wanted)  # type: ignore[arg-type]
-
-    async def _unsettled(self) -> tuple[str, ...]:
-        self.fetched += 1
-        return self.waiting
+    async def ask(
+        self,
+        user: str,
+        query: np.ndarray,
+        lexicon: Lexicon,
+        *,
+        audience: str | None = None,
+        limit: int = 5,
+    ) -> list[Neighbour]:
+        found = self.near(user, query, lexicon, audience=audience, limit=limit)
+        if found is None:
+            self.fetched += 1
+            await self.fetch(user, lexicon, self.waiting, dimensions=len(query))
+            found = self.near(user, query, lexicon, audience=audience, limit=limit)
+        assert found is not None
+        return found
 
 
 def vectors(count: int, seed: int = 1) -> np.ndarray:
@@ -103,7 +113,11 @@ async def test_what_waits_for_the_index_is_not_taken_from_it(index: MemoryIndex)
     at_hand.waiting = ("m2ana",)
     assert "m2ana" not in [each.id for each in await at_hand.ask("ana", made[2], lexicon)]
     at_hand.waiting = ()
-    assert (await at_hand.ask("ana", made[2], lexicon))[0].id == "m2ana"
+
+    async def is_there() -> bool:
+        return (await at_hand.ask("ana", made[2], lexicon))[0].id == "m2ana"
+
+    await until(is_there)
     assert at_hand.fetched == 2
 
 

@@ -78,7 +78,8 @@ async def test_rows_of_others_in_the_index_under_ones_name_do_not_resolve(people
     await people.app.index.put(
         pseudonym, [Entry(id, vector, "private") for id in own | {"c" + "0" * 32, "m" + "f" * 32}]
     )
-    near = await people.app.indexer.near(await people.id("ben"), "I like tea", limit=20, audience=None)
+    question = await people.app.indexer.question("I like tea")
+    near = await people.app.indexer.near(await people.id("ben"), question, limit=20, audience=None)
     assert len(near) == len(own) + 3, "the injected ones were really asked for"
     assert await people.recalled("I like tea", "ben") == ["I like tea."]
     await people.app.index.remove(pseudonym, list(own))

@@ -31,7 +31,8 @@ async def near(service: WebService, name: str) -> list[str]:
     async with service.app.database.read() as connection:
         user = await service.app.people.find(connection, "web", "local", name)
     assert user is not None
-    found = await service.app.indexer.near(user.id, SECRET, limit=10, audience=None)
+    question = await service.app.indexer.question(SECRET)
+    found = await service.app.indexer.near(user.id, question, limit=10, audience=None)
     return [neighbour.id for neighbour in found]
 
 
