@@ -319,3 +319,39 @@ async def test_a_memory_shows_what_was_so_before_and_what_is_unsure(
         await expect(braga.get_by_text("Lives in Porto.")).to_be_visible()
         soy = page.locator(".memory").filter(has_text="Is allergic to soy.")
         await expect(soy.get_by_text("You weren't sure")).to_be_visible()
+
+
+async def test_a_conclusion_is_told_apart_and_goes_without_the_words(
+    browser: Browser, service: WebService, model: ModelStandIn
+) -> None:
+    told = ("I went swimming before work on Monday.", "I went swimming before lunch again.")
+    habit = "Goes swimming before work."
+
+    def reads(body: dict[str, Any]) -> str:
+        if body["response_format"]["json_schema"]["name"] == "reflection":
+            conclusion = {"from": [1, 2], "kind": "routine", "text": habit}
+            return json.dumps({"same": [], "conclusions": [conclusion]})
+        page = body["messages"][-1]["content"]
+        claims = [read_claim(1, said, said, kind="event") for said in told if f") {said}" in page]
+        return json.dumps({"memories": claims})
+
+    model.extract = reads
+    async with opened(browser, service) as page:
+        for said in told:
+            await say(page, said)
+            await service.read_for_memories()
+        await expect(page.locator(".claim")).to_have_count(2)
+        async with service.app.database.read() as connection:
+            (user_id,) = await service.app.people.called(connection, "ana")
+        steps = await service.app.consolidation.plan(user_id)
+        async with service.app.database.write() as connection:
+            await service.app.consolidation.carry_out(connection, user_id, steps)
+        await service.app.indexer.flush(user_id)
+        concluded = page.locator(".memory").filter(has=page.get_by_text(habit, exact=True))
+        await expect(concluded.get_by_text("You didn't say so. I concluded it from this:")).to_be_visible()
+        await expect(concluded.get_by_text(told[0])).to_be_visible()
+        await concluded.get_by_role("button").click()
+        await expect(concluded.get_by_text("Gone for good? What you said stays.")).to_be_visible()
+        await concluded.get_by_role("button", name="Forget", exact=True).click()
+        await expect(page.get_by_text(habit, exact=True)).to_have_count(0)
+        await expect(page.locator(".claim")).to_have_count(2)
