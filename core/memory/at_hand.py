@@ -92,7 +92,7 @@ class AtHand:
         return [Neighbour(lexicon.ids[place], float(similarities[place])) for place in best]
 
     async def fetch(
-        self, user: str, lexicon: Lexicon, unsettled: Collection[str], *, dimensions: int
+        self, user: str, lexicon: Lexicon, unsettled: Collection[str], *, dimensions: int, alone: bool
     ) -> None:
         """Fetches what the index has of the lexicon and isn't held yet.
 
@@ -103,7 +103,8 @@ class AtHand:
         """
         held = self._of_user(user, lexicon, dimensions)
         missing = held.missing()
-        fetched = await self._index.vectors(user, [id for id in missing if id not in unsettled])
+        wanted = [id for id in missing if id not in unsettled]
+        fetched = await self._index.vectors(user, wanted, alone=alone)
         for entry_id, vector in fetched.items():
             held.take(entry_id, vector)
         held.absent = frozenset(missing) - fetched.keys()

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
 from core.llm.model import LanguageModel
-from core.memory.changes import memory_entry, queue_change, take_back
+from core.memory.changes import hold_memory, memory_entry, queue_change, take_back
 from core.memory.claims import Derivation, Draft, Kind, Memories, Memory
 from core.memory.recall import Recaller
 from core.memory.reflection import reflect
@@ -123,7 +123,7 @@ class Consolidation:
 
         A step is left out if something that it looked at has changed since, was forgotten above all.
         """
-        await take_back(connection, user_id)
+        await (take_back if steps else hold_memory)(connection, user_id)
         now = self._clock.now()
         made = await connection.execute(
             insert(consolidations).values(user_id=user_id, made_at=now).returning(consolidations.c.id)

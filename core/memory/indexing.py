@@ -29,6 +29,8 @@ from core.storage.schema import index_changes, memories, messages, users
 BATCH = 64
 FEW = 4
 """So much is embedded at once after a reply: what a person says in one go, but not what somebody floods."""
+COPIED = 500
+"""So many vectors at a time are moved to a collection alone."""
 CACHED_ROTATIONS = 2_000
 
 log = structlog.get_logger()
@@ -135,7 +137,7 @@ class Indexer:
             unsettled = (await connection.scalars(waiting)).all()
         pseudonym = self.pseudonym(user_id)
         if among is not None and len(among) <= self._alone_over:
-            await self._at_hand.fetch(pseudonym, among, unsettled, dimensions=len(question))
+            await self._at_hand.fetch(pseudonym, among, unsettled, dimensions=len(question), alone=alone)
             self._rotation_by_lexicon[among] = rotation
             found = self.near_at_hand(user_id, question, among, limit=limit, audience=audience)
             if found is not None:
@@ -180,14 +182,19 @@ class Indexer:
             entries = await self._entries(connection, user_id)
         pseudonym = self.pseudonym(user_id)
         await self._index.leave(pseudonym, alone=True)  # whoever was moving them before may have died
-        for batch in (list(entries)[at : at + BATCH] for at in range(0, len(entries), BATCH)):
-            vectors = await self._index.vectors(pseudonym, batch)
+        ids = list(entries)
+        for at in range(0, len(ids), COPIED):
+            vectors = await self._index.vectors(pseudonym, ids[at : at + COPIED])
             copies = [Entry(id, vector, entries[id]) for id, vector in vectors.items()]
             await self._index.put(pseudonym, copies, alone=True)
         async with self._database.write() as connection:
             # What was edited or taken back meanwhile was copied as it was: the next flush tries again.
             unchanged = mine & (users.c.memory_revision == before.memory_revision)
-            moved = await connection.execute(update(users).where(unchanged).values(index_place=Place.ALONE))
+            moving = unchanged & (users.c.index_place == Place.MOVING)
+            moved = await connection.execute(update(users).where(moving).values(index_place=Place.ALONE))
+            if not moved.rowcount and await _place(connection, user_id) is Place.ALONE:
+                for entry_id in ids:  # another process was faster, and our copies may be older than its
+                    await queue_change(connection, user_id, entry_id)
         if not moved.rowcount:
             return
         copied = set(await self._index.ids_alone(pseudonym))

@@ -65,7 +65,7 @@ class Counting(AtHand):
         found = self.near(user, query, lexicon, audience=audience, limit=limit)
         if found is None:
             self.fetched += 1
-            await self.fetch(user, lexicon, self.waiting, dimensions=len(query))
+            await self.fetch(user, lexicon, self.waiting, dimensions=len(query), alone=False)
             found = self.near(user, query, lexicon, audience=audience, limit=limit)
         assert found is not None
         return found
@@ -272,6 +272,10 @@ async def test_who_has_much_is_moved_to_a_collection_alone_and_found_there(many:
     assert await alone(many) == await entries(many)
     assert "My sister is called Lea." in await many.recalled("What is my sister's name?")
     assert "My sister is called Lea." not in str(await many.recall("What is my sister's name?", "ben"))
+    await many.say("/forget 1")
+    await many.say("/forget 1")
+    assert len(await entries(many)) <= 3
+    assert "I play the cello." in await many.recalled("Which instrument do I play?"), "few, and still alone"
     await many.say("/forget everything yes")
     assert await alone(many) == await shared(many) == set()
 
