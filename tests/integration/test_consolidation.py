@@ -142,6 +142,7 @@ async def test_what_memories_show_together_is_concluded_and_said_to_be(people: P
     )
 
 
+@ONE_DATABASE
 async def test_a_conclusion_is_forgotten_without_the_words_and_for_good(people: People) -> None:
     await tell(people, MONDAY, FRIDAY)
     await consolidate(people)
@@ -168,6 +169,7 @@ async def test_a_consolidation_is_undone_and_not_done_again(people: People) -> N
     assert await consolidate(people) == []
 
 
+@ONE_DATABASE
 async def test_only_the_newest_is_undone_and_what_the_person_said_since_stays(people: People) -> None:
     await tell(people, RUNNING, RUNNING_A_LOT)
     await consolidate(people)
@@ -180,6 +182,7 @@ async def test_only_the_newest_is_undone_and_what_the_person_said_since_stays(pe
     assert sorted(await people.texts()) == sorted([*SAME, *GROUNDS, "Lives in Porto."])
 
 
+@ONE_DATABASE
 async def test_what_the_person_then_says_is_theirs_and_no_undo_takes_it(people: People) -> None:
     await tell(people, MONDAY, FRIDAY)
     await consolidate(people)
@@ -210,6 +213,7 @@ async def test_what_held_until_a_day_expires_after_it(people: People) -> None:
     assert [each.deed for each in await consolidate(people)] == [Deed.MERGE]
 
 
+@ONE_DATABASE
 async def test_what_happened_once_does_not_expire(people: People) -> None:
     await tell(people, "I live in Porto.")
     async with people.app.database.write() as connection:
@@ -218,6 +222,7 @@ async def test_what_happened_once_does_not_expire(people: People) -> None:
     assert await consolidate(people) == []
 
 
+@ONE_DATABASE
 async def test_a_conclusion_goes_when_its_grounds_do(people: People) -> None:
     await tell(people, MONDAY, FRIDAY)
     await consolidate(people)
@@ -240,6 +245,7 @@ async def test_with_a_forgotten_message_goes_what_was_made_of_it(people: People,
     assert sorted(await people.texts()) == sorted([SAME[1 - which], GROUNDS[1 - which]])
 
 
+@ONE_DATABASE
 async def test_a_merged_memory_is_forgotten_with_all_its_words(people: People) -> None:
     await tell(people, RUNNING, RUNNING_A_LOT)
     await consolidate(people)
@@ -261,6 +267,7 @@ async def test_what_changes_while_it_is_planned_is_left_alone(people: People) ->
     assert SAME[0] not in str(await people.memories())
 
 
+@ONE_DATABASE
 async def test_what_was_said_in_a_group_is_not_looked_at_with_what_was_said_in_private(
     people: People,
 ) -> None:
@@ -275,6 +282,7 @@ async def test_what_was_said_in_a_group_is_not_looked_at_with_what_was_said_in_p
     assert not [page for page in pages if ("Monday" in page) == ("lunch" in page)]
 
 
+@ONE_DATABASE
 async def test_the_model_is_asked_only_about_what_is_new(people: People) -> None:
     await tell(people, RUNNING, RUNNING_A_LOT, "I live in Porto.")
     await consolidate(people)
@@ -284,6 +292,7 @@ async def test_the_model_is_asked_only_about_what_is_new(people: People) -> None
     assert len(await people.house.rows(consolidations)) == 2
 
 
+@ONE_DATABASE
 async def test_salience_follows_what_is_recalled(people: People) -> None:
     await tell(people, RUNNING)
     await people.say_in_group("I live in Porto.")
@@ -356,6 +365,7 @@ async def test_a_job_that_was_overtaken_writes_nothing(resting: People) -> None:
     assert await rows(resting) == before
 
 
+@ONE_DATABASE
 async def test_what_the_model_cannot_say_is_a_dead_letter_and_changes_nothing(resting: People) -> None:
     await tell(resting, RUNNING, RUNNING_A_LOT)
     resting.model.extract = lambda body: "no JSON"
@@ -376,6 +386,7 @@ async def test_what_the_model_cannot_say_is_a_dead_letter_and_changes_nothing(re
     assert await resting.app.dead_jobs.all() == []
 
 
+@ONE_DATABASE
 async def test_who_forgets_everything_leaves_nothing_to_consolidate(resting: People) -> None:
     await tell(resting, RUNNING, RUNNING_A_LOT)
     await resting.say("/forget everything yes")
