@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.memory.lexicon import Lexicon
+from core.memory.lexicons import let_go
 from core.storage.index import Entry, MemoryIndex, Neighbour
 
 Vectors = NDArray[np.float32]
@@ -110,7 +111,7 @@ class AtHand:
         held.absent = frozenset(missing) - fetched.keys()
         soon = held.absent & frozenset(unsettled)
         held.ask_again_at = monotonic() + (UNSETTLED_SECONDS if soon else ABSENT_SECONDS)
-        self._let_go()
+        let_go(self._held, lambda each: each.steps.nbytes, self._kept_bytes)
 
     def put(self, user: str, entries: Sequence[Entry]) -> None:
         """Notes what was put into the index just now, so that it needn't be fetched."""
@@ -126,9 +127,3 @@ class AtHand:
         for entry_id in [id for id in held.put if lexicon.place(id) is not None]:
             held.take(entry_id, held.put.pop(entry_id))
         return held
-
-    def _let_go(self) -> None:
-        taken = sum(held.steps.nbytes for held in self._held.values())
-        while taken > self._kept_bytes and len(self._held) > 1:
-            _, gone = self._held.popitem(last=False)
-            taken -= gone.steps.nbytes

@@ -224,9 +224,7 @@ class Memories:
         rows = (await connection.execute(retired.order_by(memories.c.id.desc()))).all()
         if not rows:
             return
-        said = select(memories.c.audience, memories.c.claim_digest).where(
-            mine, memories.c.retired_at.is_(None)
-        )
+        said = select(memories.c.audience, memories.c.claim_digest).where(_holds(user_id))
         known = {tuple(row) for row in await connection.execute(said)}
         for row in rows:
             if (row.audience, row.claim_digest) in known:
@@ -443,20 +441,20 @@ class Memories:
         self, connection: AsyncConnection, user_id: str, *, audience: str | None, limit: int
     ) -> list[str]:
         """The texts of the user's memories that matter most, of one audience or of all, best first."""
-        holds = (memories.c.user_id == user_id) & memories.c.retired_at.is_(None)
-        if audience is not None:
-            holds &= memories.c.audience == audience
         order = (memories.c.salience.desc(), memories.c.id.desc())
         # Twice as many as are wanted, since some may not be believed yet.
-        best = select(memories.c.id, memories.c.text_sealed, memories.c.salience).where(holds)
-        best_of = best.order_by(*order).limit(2 * limit).subquery()
-        cited = select(best_of, sources.c.certainty).join(sources, sources.c.memory_id == best_of.c.id)
-        rows = (
-            await connection.execute(cited.order_by(best_of.c.salience.desc(), best_of.c.id.desc()))
-        ).all()
+        best = select(memories.c.id, memories.c.text_sealed, memories.c.salience)
+        best_of = best.where(_holds(user_id, audience)).order_by(*order).limit(2 * limit).subquery()
+        cited = (
+            select(best_of, sources.c.certainty, keys.c.wrapped)
+            .join(sources, sources.c.memory_id == best_of.c.id)
+            .outerjoin(keys, keys.c.owner == user_id)
+            .order_by(best_of.c.salience.desc(), best_of.c.id.desc())
+        )
+        rows = (await connection.execute(cited)).all()
         if not rows:
             return []
-        box = await self._vault.box(connection, user_id)
+        box = self._vault.box_of(user_id, rows[0].wrapped)
         return [
             box.open(text_sealed, TEXT)
             for (_, text_sealed), found in groupby(rows, key=lambda row: (row.id, row.text_sealed))
@@ -547,11 +545,10 @@ class Memories:
         return found
 
 
-def _holds(user_id: str, audience: str) -> ColumnElement[bool]:
-    """Which of the user's memories of just this audience hold now."""
-    return and_(
-        memories.c.user_id == user_id, memories.c.audience == audience, memories.c.retired_at.is_(None)
-    )
+def _holds(user_id: str, audience: str | None = None) -> ColumnElement[bool]:
+    """Which of the user's memories hold now; if asked, of just this audience."""
+    mine = and_(memories.c.user_id == user_id, memories.c.retired_at.is_(None))
+    return mine if audience is None else mine & (memories.c.audience == audience)
 
 
 def _by_time(found: Iterable[Memory]) -> list[Memory]:

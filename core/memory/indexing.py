@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import structlog
-from sqlalchemy import Row, and_, delete, func, or_, select, update
+from sqlalchemy import Row, and_, delete, func, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import ModelError, Undecryptable
@@ -32,6 +32,16 @@ FEW = 4
 COPIED = 500
 """So many vectors at a time are moved to a collection alone."""
 CACHED_ROTATIONS = 2_000
+
+_EVERY = union_all(
+    select(messages.c.user_id, (MESSAGE + messages.c.id).label("entry_id"), messages.c.audience).where(
+        messages.c.remembered
+    ),
+    select(memories.c.user_id, MEMORY + memories.c.id, memories.c.audience).where(
+        memories.c.retired_at.is_(None)
+    ),
+).subquery()
+"""All that the index holds, or ought to."""
 
 log = structlog.get_logger()
 
@@ -171,14 +181,18 @@ class Indexer:
 
         While they are moving, what is taken back is removed from both, so that no copy of it stays behind.
         """
-        async with self._database.write() as connection:
+        async with self._database.read() as connection:
             before = (await connection.execute(select(users).where(users.c.id == user_id))).one()
             if before.index_place == Place.ALONE:
                 return
             if await self._count(connection, user_id) <= self._alone_over:
                 return
+        async with self._database.write() as connection:
             mine = users.c.id == user_id
-            await connection.execute(update(users).where(mine).values(index_place=Place.MOVING))
+            elsewhere = mine & (users.c.index_place != Place.ALONE)
+            begun = await connection.execute(update(users).where(elsewhere).values(index_place=Place.MOVING))
+            if not begun.rowcount:
+                return
             entries = await self._entries(connection, user_id)
         pseudonym = self.pseudonym(user_id)
         await self._index.leave(pseudonym, alone=True)  # whoever was moving them before may have died
@@ -204,21 +218,13 @@ class Indexer:
         await self._index.leave(pseudonym)
 
     async def _count(self, connection: AsyncConnection, user_id: str) -> int:
-        said = select(func.count()).where(messages.c.user_id == user_id, messages.c.remembered)
-        claimed = select(func.count()).where(memories.c.user_id == user_id, memories.c.retired_at.is_(None))
-        counts = select(said.scalar_subquery() + claimed.scalar_subquery())
-        return (await connection.scalar(counts)) or 0
+        every = select(func.count()).select_from(_EVERY).where(_EVERY.c.user_id == user_id)
+        return (await connection.scalar(every)) or 0
 
     async def _entries(self, connection: AsyncConnection, user_id: str) -> dict[str, str]:
         """The audiences of all that the index holds of a user, or ought to, by entry."""
-        said = select(messages.c.id, messages.c.audience).where(
-            messages.c.user_id == user_id, messages.c.remembered
-        )
-        claimed = select(memories.c.id, memories.c.audience).where(
-            memories.c.user_id == user_id, memories.c.retired_at.is_(None)
-        )
-        found = {message_entry(row.id): row.audience for row in await connection.execute(said)}
-        return found | {memory_entry(row.id): row.audience for row in await connection.execute(claimed)}
+        every = select(_EVERY.c.entry_id, _EVERY.c.audience).where(_EVERY.c.user_id == user_id)
+        return {row.entry_id: row.audience for row in await connection.execute(every)}
 
     async def flush_few(self, user_id: str) -> None:
         """Tells the index of the user's newest changes, as far as that is quick; a worker does the rest."""
@@ -265,13 +271,7 @@ class Indexer:
     async def queue_all(self) -> None:
         """Has everything that is remembered put into the index again."""
         async with self._database.write() as connection:
-            await queue_changes(
-                connection, select(messages.c.user_id, MESSAGE + messages.c.id).where(messages.c.remembered)
-            )
-            await queue_changes(
-                connection,
-                select(memories.c.user_id, MEMORY + memories.c.id).where(memories.c.retired_at.is_(None)),
-            )
+            await queue_changes(connection, select(_EVERY.c.user_id, _EVERY.c.entry_id))
 
     async def _check_once(self) -> None:
         if not self._checked:

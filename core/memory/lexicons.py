@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Row, Select, String, bindparam, null, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,6 +17,8 @@ from core.memory.transcript import TEXT as MESSAGE
 from core.privacy.vault import Box, Vault
 from core.storage.database import id_before
 from core.storage.schema import keys, memories, messages, users
+
+T = TypeVar("T")
 
 ENTRY_BYTES = 1_000
 """Half a kilobyte to two."""
@@ -115,7 +117,7 @@ class Lexicons:
                 _add(held.lexicon, rows, box)
             held.newest = max(held.newest, *(row.entry_id[1:] for row in rows))
         self._held[user_id] = held
-        self._make_room()
+        let_go(self._held, lambda each: len(each.lexicon), self._kept_entries)
         return held.lexicon
 
     async def _new_rows(self, connection: AsyncConnection, user_id: str, held: _Held) -> list[_Told]:
@@ -124,11 +126,13 @@ class Lexicons:
         told = [_told(row) for row in rows.all()]
         return [row for row in told if row.entry_id not in held.lexicon]
 
-    def _make_room(self) -> None:
-        entries = sum(len(held.lexicon) for held in self._held.values())
-        while entries > self._kept_entries and len(self._held) > 1:
-            _, gone = self._held.popitem(last=False)
-            entries -= len(gone.lexicon)
+
+def let_go(held: OrderedDict[str, T], size: Callable[[T], int], most: int) -> None:
+    """Drops what is held of those who were silent for the longest, until at most that is left, or one."""
+    taken = sum(map(size, held.values()))
+    while taken > most and len(held) > 1:
+        _, gone = held.popitem(last=False)
+        taken -= size(gone)
 
 
 def _told(row: Row[Any]) -> _Told:

@@ -134,11 +134,11 @@ class MemoryIndex:
         alone: bool = False,
     ) -> list[Neighbour]:
         """This user's entries nearest to the vector (d,), best first; with `audience`, of that one alone."""
-        mine: dict[str, Any] | None = {"user": user}
-        if alone:
-            mine = None  # all there is; a filter would cost many times the search
-        heard = {"audience": audience}
-        where = mine if audience is None else heard if mine is None else {"$and": [mine, heard]}
+        # Alone, it is all there is: a filter would cost many times the search.
+        wanted: list[dict[str, Any]] = [] if alone else [{"user": user}]
+        if audience is not None:
+            wanted.append({"audience": audience})
+        where = {"$and": wanted} if len(wanted) > 1 else next(iter(wanted), None)
         found = await self._on_collection(
             user,
             alone,

@@ -68,6 +68,12 @@ def _is_serial(part: Any) -> bool:
     return isinstance(part, Column) and part.primary_key and isinstance(part.type, Integer)
 
 
+def _unique_while(condition: str, name: str, *columns: str) -> Index:
+    """No two rows for which the condition holds may be alike in these columns."""
+    where = text(condition)
+    return Index(name, *columns, unique=True, sqlite_where=where, postgresql_where=where)
+
+
 users = _table(
     "users",
     Column("id", String(32), primary_key=True),
@@ -206,15 +212,7 @@ memories = _table(
     Column("derivation", String(16)),
     Column("made_in", ForeignKey("consolidations.id", ondelete="SET NULL"), index=True),
     Column("retired_in", ForeignKey("consolidations.id", ondelete="SET NULL"), index=True),
-    Index(
-        "uq_memories_held",
-        "user_id",
-        "audience",
-        "claim_digest",
-        unique=True,
-        sqlite_where=text("retired_at IS NULL"),
-        postgresql_where=text("retired_at IS NULL"),
-    ),
+    _unique_while("retired_at IS NULL", "uq_memories_held", "user_id", "audience", "claim_digest"),
     Index("ix_memories_user", "user_id", "id"),
 )
 """`subject_sealed`: whom it is about, null for the person. Nothing is overwritten: what changed is retired,
@@ -268,22 +266,8 @@ jobs = _table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
     Column("reason", String(64)),
-    Index(
-        "uq_jobs_waiting",
-        "kind",
-        "conversation_id",
-        unique=True,
-        sqlite_where=text("state = 'waiting'"),
-        postgresql_where=text("state = 'waiting'"),
-    ),
-    Index(
-        "uq_jobs_waiting_user",
-        "kind",
-        "user_id",
-        unique=True,
-        sqlite_where=text("state = 'waiting'"),
-        postgresql_where=text("state = 'waiting'"),
-    ),
+    _unique_while("state = 'waiting'", "uq_jobs_waiting", "kind", "conversation_id"),
+    _unique_while("state = 'waiting'", "uq_jobs_waiting_user", "kind", "user_id"),
     Index("ix_jobs_state", "state", "not_before"),
 )
 """What a job is about is a conversation or, for a consolidation, a user."""

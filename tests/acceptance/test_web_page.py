@@ -13,6 +13,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from core.app import App, open_app
 from core.settings import Settings
+from tests.integration.remembering import is_reflection
 from tests.integration.web_service import SECRET, WebService, reads_the_secret, running_service
 from tests.servers import free_port
 from tests.standins.model import ModelStandIn, read_claim
@@ -328,7 +329,7 @@ async def test_a_conclusion_is_told_apart_and_goes_without_the_words(
     habit = "Goes swimming before work."
 
     def reads(body: dict[str, Any]) -> str:
-        if body["response_format"]["json_schema"]["name"] == "reflection":
+        if is_reflection(body):
             conclusion = {"from": [1, 2], "kind": "routine", "text": habit}
             return json.dumps({"same": [], "conclusions": [conclusion]})
         page = body["messages"][-1]["content"]

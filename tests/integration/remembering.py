@@ -14,12 +14,15 @@ from sqlalchemy import select
 from core.app import App
 from core.clock import Clock
 from core.delivery.screen import ACCOUNT
+from core.llm.embedder import Embedder
 from core.memory.claims import Memory
+from core.memory.indexing import Indexer
 from core.memory.jobs import JobState
 from core.memory.recall import Recall
 from core.messages import ConversationKind
 from core.privacy.vault import Vault
 from core.settings import Settings
+from core.storage.index import MemoryIndex
 from core.storage.schema import inbox, jobs, turns
 from tests.conftest import lanes_running
 from tests.integration.conftest import House, a_house
@@ -32,16 +35,25 @@ ONE_DATABASE = pytest.mark.parametrize("empty_database", ["sqlite"], indirect=Tr
 """For tests of what doesn't differ between the databases."""
 
 
+def asked_for(body: Body) -> str:
+    """What a call to the model asks for: "memories", "summary", "reflection"; "" for a reply."""
+    named: str = body.get("response_format", {}).get("json_schema", {}).get("name", "")
+    return named
+
+
 def is_page(body: Body) -> bool:
     """Whether a call to the model asks for memories."""
-    named: str = body.get("response_format", {}).get("json_schema", {}).get("name", "")
-    return named == "memories"
+    return asked_for(body) == "memories"
+
+
+def is_reflection(body: Body) -> bool:
+    """Whether a call to the model asks to look through memories."""
+    return asked_for(body) == "reflection"
 
 
 def is_fold(body: Body) -> bool:
     """Whether a call to the model asks for a summary."""
-    named: str = body.get("response_format", {}).get("json_schema", {}).get("name", "")
-    return named == "summary"
+    return asked_for(body) == "summary"
 
 
 def reader(*claims: tuple[str, str]) -> Callable[[Body], str]:
@@ -163,6 +175,14 @@ def index_entries(app: App) -> dict[str, Any]:
         for place, id in enumerate(rows["ids"]):
             found[id] = ((rows["metadatas"] or [])[place], vectors[place])
     return found
+
+
+def an_indexer(app: App, *, alone_over: int, index: MemoryIndex | None = None, embedder: Embedder) -> Indexer:
+    """Another process's, on the app's record."""
+    record = (app.database, index or app.index, embedder, Vault(app.master), app.master)
+    return Indexer(
+        *record, app.transcript, app.memories, app.bell, alone_over=alone_over, at_hand_bytes=2**20
+    )
 
 
 @asynccontextmanager

@@ -8,20 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.clock import SystemClock
-from core.llm.budget import build_budget
-from core.llm.embedder import build_embedder
+from core.llm.local_embedder import LocalEmbedder
 from core.memory.at_hand import AtHand
-from core.memory.indexing import Indexer
 from core.memory.lexicon import Lexicon
 from core.memory.recall import Recalled
-from core.privacy.vault import Vault
 from core.settings import Settings
 from core.storage.index import Entry, IndexStamp, MemoryIndex, Neighbour
 from core.storage.schema import memories, messages
-from tests.conftest import make_tries
 from tests.integration.conftest import a_house
-from tests.integration.remembering import ONE_DATABASE, People, people_of, reader
+from tests.integration.remembering import ONE_DATABASE, People, an_indexer, people_of, reader
 from tests.processes import until
 from tests.servers import chroma_server
 from tests.standins.model import ModelStandIn
@@ -297,20 +292,8 @@ async def test_what_is_forgotten_while_it_is_moved_is_in_neither_place(many: Peo
                 await app.forgetting.message(user_id, tea)
 
     index = Interrupted(app.settings.chroma_url or "", app.index.stamp)
-    embedder = build_embedder(
-        app.settings, make_tries(), build_budget(app.settings, app.database, SystemClock())
-    )
-    parts = (
-        app.database,
-        index,
-        embedder,
-        Vault(app.master),
-        app.master,
-        app.transcript,
-        app.memories,
-        app.bell,
-    )
-    moving = Indexer(*parts, alone_over=3, at_hand_bytes=HELD_BYTES)
+    embedder = LocalEmbedder()
+    moving = an_indexer(app, alone_over=3, index=index, embedder=embedder)
     await app.indexer.queue_all()
     await moving.flush()
     await embedder.aclose()

@@ -16,7 +16,15 @@ from core.memory.jobs import JobKind, JobState
 from core.settings import Settings
 from core.storage.database import database_seconds
 from core.storage.schema import consolidations, jobs, memories
-from tests.integration.remembering import ONE_DATABASE, Body, People, index_entries, people_of, reader
+from tests.integration.remembering import (
+    ONE_DATABASE,
+    Body,
+    People,
+    index_entries,
+    is_reflection,
+    people_of,
+    reader,
+)
 from tests.standins.model import ModelStandIn
 
 RUNNING, RUNNING_A_LOT = "I like running.", "I like running a lot."
@@ -31,10 +39,6 @@ CLAIMS = (
 HABIT = "Goes swimming before work."
 SAME = ("Likes running.", "Likes running a lot.")
 GROUNDS = ("Went swimming before work on Monday.", "Went swimming before lunch again.")
-
-
-def is_reflection(body: Body) -> bool:
-    return bool(body.get("response_format", {}).get("json_schema", {}).get("name") == "reflection")
 
 
 def reads_and_reflects(body: Body) -> str:

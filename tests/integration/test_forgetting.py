@@ -10,13 +10,12 @@ from core.delivery.screen import SHOWN
 from core.llm.embedder import Vectors
 from core.llm.local_embedder import LocalEmbedder
 from core.memory.forgetting import FORGOTTEN
-from core.memory.indexing import Indexer
 from core.memory.jobs import JobState
 from core.privacy.vault import Vault
 from core.settings import Settings
 from core.storage.schema import conversations, deliveries, inbox, memories, messages, sources, turns
 from tests.integration.conftest import House, a_house
-from tests.integration.remembering import ONE_DATABASE, People, index_entries, people_of, reader
+from tests.integration.remembering import ONE_DATABASE, People, an_indexer, index_entries, people_of, reader
 from tests.standins.model import ModelStandIn
 
 SECRET = "peanuts"
@@ -236,9 +235,7 @@ class Held(LocalEmbedder):
 async def test_what_is_forgotten_while_it_is_embedded_stays_out_of_the_index(people: People) -> None:
     """One process embeds it; meanwhile another one forgets it, and tells the index so first."""
     app, held = people.app, Held()
-    vault = Vault(app.master)
-    parts = (app.database, app.index, held, vault, app.master, app.transcript, app.memories, app.bell)
-    slow = Indexer(*parts, alone_over=app.settings.index_alone_over, at_hand_bytes=2**20)
+    slow = an_indexer(app, alone_over=app.settings.index_alone_over, embedder=held)
     await people.say("I'm allergic to peanuts.")
     (said,) = [row for row in await people.house.rows(messages) if row.remembered]
     await app.indexer.queue_all()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.settings import Settings
-from tests.integration.remembering import ONE_DATABASE, Body, People, people_of, reader
+from tests.integration.remembering import ONE_DATABASE, Body, People, is_reflection, people_of, reader
 from tests.processes import Mneme
 from tests.standins.model import ModelStandIn
 
@@ -34,8 +34,7 @@ def reflecting(read: Callable[[Body], str]) -> Callable[[Body], str]:
     """Reads as before; finds that the first two memories say the same."""
 
     def answer(body: Body) -> str:
-        name = body["response_format"]["json_schema"]["name"]
-        return json.dumps({"same": [[1, 2]], "conclusions": []}) if name == "reflection" else read(body)
+        return json.dumps({"same": [[1, 2]], "conclusions": []}) if is_reflection(body) else read(body)
 
     return answer
 
