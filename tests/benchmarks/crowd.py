@@ -46,17 +46,13 @@ class Crowd(Protocol):
         """What Mneme has to know of the platform."""
         ...
 
-    def ask(self, number: int, conversation: int) -> None:
-        """The person of the conversation writes a message with this mark; never waits."""
+    def ask(self, text: str, conversation: int) -> None:
+        """The person of the conversation writes this; never waits."""
         ...
 
     def incoming(self, conversation: int) -> IncomingMessage:
         """What Mneme would make of a message in the conversation; nobody is told of it."""
         ...
-
-
-def words(number: int) -> str:
-    return f"My parcel has the number {marked(number)}."
 
 
 @dataclass
@@ -91,8 +87,8 @@ class TelegramCrowd(TelegramStandIn):
             "telegram_webhook_secret": SECRET,
         }
 
-    def ask(self, number: int, conversation: int) -> None:
-        update = self.say(FIRST_CHAT + conversation, words(number))
+    def ask(self, text: str, conversation: int) -> None:
+        update = self.say(FIRST_CHAT + conversation, text)
         self.pending.clear()
         posting = asyncio.create_task(self._post(next(self._urls), update))
         self._posting.add(posting)
@@ -157,8 +153,8 @@ class SlackCrowd(SlackStandIn):
             "slack_mode": "http",
         }
 
-    def ask(self, number: int, conversation: int) -> None:
-        self.say(_channel(conversation), words(number), user=self._person(conversation))
+    def ask(self, text: str, conversation: int) -> None:
+        self.say(_channel(conversation), text, user=self._person(conversation))
 
     def incoming(self, conversation: int) -> IncomingMessage:
         event = {

@@ -44,10 +44,12 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import make_url
 
+from core.llm.local_embedder import DIMENSIONS
+from core.memory.lexicons import ENTRY_BYTES
 from core.storage.database import new_id
 from tests.benchmarks.crowd import Crowd, PromptModel, SlackCrowd, TelegramCrowd
 from tests.benchmarks.ledger import Ledger
-from tests.benchmarks.pressure import MOST_RATES, Pressure, Step, highest
+from tests.benchmarks.pressure import MOST_RATES, TOLD_ONE_IN, Pressure, Step, highest, mostly_asking
 from tests.benchmarks.stage import Stage, echo_stage, mneme_stage
 from tests.servers import postgresql_folder, postgresql_server
 
@@ -61,8 +63,8 @@ ECHO_FIRST_RATE = 100.0
 SOAK_CONVERSATIONS = 100
 SOAK_SHARE = 0.5
 """Memory is watched at so much of the rate that is held."""
-SOAK_AT_HAND_MB = 4
-"""What people told fills so little within minutes: what a process grows by after that would be a leak."""
+SETTLING_SHARE, SETTLING_MOST_MINUTES = 1 / 3, 10.0
+"""How long it may take a process to reach its size; what it grows by after that would be a leak."""
 FEWEST_MESSAGES = 20
 OTHERS = 10
 OTHERS_RATE = 4.0
@@ -91,14 +93,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The bots' resident memory over minutes of an even load; `slope` by least squares, in MB an hour."""
+    """The bots' resident memory over minutes of an even load: when it had settled, at last, and its slope in
+    between by least squares, in MB an hour. Most messages ask; `told`: what words and vectors of the others
+    take, in MB an hour, which is bounded by `AT_HAND_MB`."""
 
     case: Case
     rate: float
     minutes: float
-    first_mb: float
+    settled_mb: float
     last_mb: float
     slope: float
+    told: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +177,16 @@ async def measure(case: Case, folder: Path, postgresql: str | None, seconds: flo
 
 async def soak(case: Case, rate: float, minutes: float, folder: Path, postgresql: str | None) -> Memory:
     """How the memory of the case's bots grows while they are written to at the rate."""
-    async with on_stage(case, folder, postgresql, at_hand_mb=SOAK_AT_HAND_MB) as pressure:
+    async with on_stage(case, folder, postgresql) as pressure:
+        pressure.words = mostly_asking
         watching = asyncio.create_task(_watch(pressure.stage))
         await pressure.step(rate, int(rate * minutes * 60), patient=True)
         watching.cancel()
         samples = await watching
-    return Memory(case, rate, minutes, samples[0][1], samples[-1][1], _slope(samples))
+    begun = samples[0][0] + min(SETTLING_SHARE * minutes, SETTLING_MOST_MINUTES) / 60
+    settled = [sample for sample in samples if sample[0] >= begun]
+    told = rate * 3600 / TOLD_ONE_IN * (ENTRY_BYTES + DIMENSIONS) / 2**20
+    return Memory(case, rate, minutes, settled[0][1], settled[-1][1], _slope(settled), told)
 
 
 async def crowded(case: Case, folder: Path, postgresql: str | None) -> Crowded:
@@ -193,7 +202,7 @@ async def crowded(case: Case, folder: Path, postgresql: str | None) -> Crowded:
 
 async def _shout(pressure: Pressure) -> None:
     for _ in range(LOUD_MESSAGES):
-        pressure.crowd.ask(next(pressure.numbers), OTHERS)
+        pressure.crowd.ask(pressure.words(next(pressure.numbers)), OTHERS)
         await asyncio.sleep(1 / LOUD_PER_SECOND)
 
 
@@ -258,10 +267,10 @@ def crowded_table(found: Sequence[Crowded]) -> Table:
 def memory_table(memories: Sequence[Memory]) -> Table:
     shown = Table(title="Resident memory under an even load")
     shown.add_column("bot")
-    for name in ("rate/s", "minutes", "at first MB", "at last MB", "slope MB/h"):
+    for name in ("rate/s", "minutes", "settled MB", "at last MB", "slope MB/h", "told MB/h"):
         shown.add_column(name, justify="right")
     for seen in memories:
-        figures = (seen.rate, seen.minutes, seen.first_mb, seen.last_mb, seen.slope)
+        figures = (seen.rate, seen.minutes, seen.settled_mb, seen.last_mb, seen.slope, seen.told)
         shown.add_row(f"{seen.case.platform}: {seen.case.database}", *(f"{figure:.1f}" for figure in figures))
     return shown
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from tests.benchmarks.crowd import Crowd
-from tests.benchmarks.ledger import Ledger, share
+from tests.benchmarks.ledger import Ledger, marked, share
 from tests.benchmarks.stage import Stage
 
 OWN_SECONDS = 0.25
@@ -20,6 +20,8 @@ PRECISION = 1.08
 """The search ends when the lowest rate that fails is so many times the highest that is held."""
 WARM_UP_PER_SECOND = 10.0
 WARM_UP_LEAST, WARM_UP_MOST = 5, 100
+TOLD_ONE_IN = 7
+"""Of those who mostly ask. Prime, so that everybody tells something in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,26 @@ class Step:
         return self.asked > 0 and self.unanswered == 0 and self.p95 <= OWN_SECONDS
 
 
+def telling(number: int) -> str:
+    return f"My parcel has the number {marked(number)}."
+
+
+def mostly_asking(number: int) -> str:
+    return f"Did I tell you of {marked(number)}?" if number % TOLD_ONE_IN else telling(number)
+
+
 @dataclass
 class Pressure:
-    """A crowd that writes in `conversations` conversations, each in its turn, to what stands on a stage."""
+    """A crowd that writes in `conversations` conversations, each in its turn, to what stands on a stage.
+
+    `words` makes a message of a number, by which it is known.
+    """
 
     crowd: Crowd
     ledger: Ledger
     stage: Stage
     conversations: int
+    words: Callable[[int], str] = telling
     numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     async def warm_up(self) -> None:
@@ -73,7 +87,7 @@ class Pressure:
                 break
             number = next(self.numbers)
             self.ledger.ask(number, number % self.conversations, due)
-            self.crowd.ask(number, number % self.conversations)
+            self.crowd.ask(self.words(number), number % self.conversations)
         deadline = time.monotonic() + DRAIN_SECONDS
         while self.ledger.unanswered and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
