@@ -109,10 +109,16 @@ def migrate() -> None:
 
 @app.command()
 def reindex() -> None:
-    """Empty the index and fill it again from the record, with the embedding model that is set."""
-    from bots.errands import reindex as rebuild
+    """Bring the index in line with the record, with the embedding model that is set.
 
-    print(f"{asyncio.run(rebuild(prepared()))} entries indexed.")
+    The old index serves meanwhile. Where this is broken off, the next run goes on.
+    """
+    from bots.errands import reindex as bring
+
+    done = asyncio.run(bring(prepared()))
+    print(f"{done.entries} entries indexed, {done.made} of them just now.")
+    if not done.serves:
+        print("Start Mneme anew, worker and all, to use this index.")
 
 
 @app.command(name="sign-in")

@@ -1,11 +1,12 @@
 """What the command line does beside talking and serving: links, reindexing, the doctor, dead letters."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import httpx
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 
 from bots.address import service_url
 from core.clock import SystemClock
@@ -22,6 +23,7 @@ from core.users.sign_in import SignIn
 
 if TYPE_CHECKING:
     from core.app import App
+    from core.memory.reindexing import Reindexed
 
 TIMEOUT_SECONDS = 5.0
 OWNER = "owner"
@@ -111,11 +113,16 @@ async def mind(settings: Settings) -> AsyncIterator["App"]:
         yield app
 
 
-async def reindex(settings: Settings) -> int:
-    """Rebuilds the index; returns its number of entries."""
+async def reindex(settings: Settings) -> "Reindexed":
+    """Brings the index in line with the record, and shows how far it is."""
+    console = Console(stderr=True)
     async with mind(settings) as app:
-        print(f"Indexing with {(await app.index.stamp()).embedding_model} ...", file=sys.stderr)
-        return await app.indexer.rebuild()
+        console.print(f"Indexing with {(await app.index.stamp()).embedding_model}", highlight=False)
+        with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as shown:
+            task = shown.add_task("", total=None)
+            return await app.reindexing.run(
+                lambda seen, total: shown.update(task, completed=seen, total=total)
+            )
 
 
 async def doctor(settings: Settings) -> tuple[list[str], bool]:

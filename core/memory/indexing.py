@@ -1,14 +1,15 @@
 """Bringing the index up to date with the record, and asking it, behind each user's secret rotation."""
 
+import hmac
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import structlog
-from sqlalchemy import Row, and_, delete, func, or_, select, union_all, update
+from sqlalchemy import Row, and_, delete, false, func, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import ModelError, Undecryptable
@@ -20,10 +21,10 @@ from core.memory.lexicon import Lexicon
 from core.memory.transcript import Transcript
 from core.privacy.keys import MasterKey
 from core.privacy.rotation import Rotation
-from core.privacy.vault import Vault
+from core.privacy.vault import Box, Vault
 from core.storage.bell import Bell
 from core.storage.database import Database
-from core.storage.index import Entry, MemoryIndex, Neighbour
+from core.storage.index import Entry, MemoryIndex, Neighbour, State
 from core.storage.schema import index_changes, memories, messages, users
 
 BATCH = 64
@@ -32,14 +33,12 @@ FEW = 4
 COPIED = 500
 """So many vectors at a time are moved to a collection alone."""
 CACHED_ROTATIONS = 2_000
+DIGEST = "index entry"
+DIGEST_BYTES = 12
 
-_EVERY = union_all(
-    select(messages.c.user_id, (MESSAGE + messages.c.id).label("entry_id"), messages.c.audience).where(
-        messages.c.remembered
-    ),
-    select(memories.c.user_id, MEMORY + memories.c.id, memories.c.audience).where(
-        memories.c.retired_at.is_(None)
-    ),
+EVERY = union_all(
+    select(messages.c.user_id, (MESSAGE + messages.c.id).label("entry_id")).where(messages.c.remembered),
+    select(memories.c.user_id, MEMORY + memories.c.id).where(memories.c.retired_at.is_(None)),
 ).subquery()
 """All that the index holds, or ought to."""
 
@@ -67,6 +66,9 @@ class _Told:
 
     text: str
     audience: str
+
+    def digest(self, key: bytes) -> str:
+        return hmac.digest(key, f"{self.audience}\0{self.text}".encode(), "sha256")[:DIGEST_BYTES].hex()
 
 
 class Indexer:
@@ -101,16 +103,20 @@ class Indexer:
         self._rotations: OrderedDict[bytes, Rotation] = OrderedDict()
         self._checked = False
 
-    async def check(self) -> None:
+    async def check(self) -> State | None:
         """Makes sure that our embedding model made the index; has a new index filled from the record.
 
+        Returns how far it is; None where it is new.
+
         Raises:
-            IndexMismatch: another one made it.
+            IndexMismatch: another one made it, or it isn't complete.
         """
         self._checked = False
-        if await self._index.check():
+        state = await self._index.check()
+        if state is None:
             await self.queue_all()
         self._checked = True
+        return state
 
     async def question(self, text: str) -> Vectors:
         """What to look for, (d,), not rotated yet; its length weighs the cosines."""
@@ -141,8 +147,8 @@ class Indexer:
         `among`: the user's lexicon, if it is known. Where it is small, the vectors are fetched and held.
         """
         async with self._database.read() as connection:
-            rotation = await self._rotation(connection, user_id)
-            alone = await _place(connection, user_id) is Place.ALONE
+            rotation = await self._rotation(await self._vault.box(connection, user_id))
+            alone = await self.place(connection, user_id) is Place.ALONE
             waiting = select(index_changes.c.entry_id).where(index_changes.c.user_id == user_id)
             unsettled = (await connection.scalars(waiting)).all()
         pseudonym = self.pseudonym(user_id)
@@ -193,38 +199,35 @@ class Indexer:
             begun = await connection.execute(update(users).where(elsewhere).values(index_place=Place.MOVING))
             if not begun.rowcount:
                 return
-            entries = await self._entries(connection, user_id)
+            ids = await self.entries(connection, user_id)
         pseudonym = self.pseudonym(user_id)
         await self._index.leave(pseudonym, alone=True)  # whoever was moving them before may have died
-        ids = list(entries)
         for at in range(0, len(ids), COPIED):
-            vectors = await self._index.vectors(pseudonym, ids[at : at + COPIED])
-            copies = [Entry(id, vector, entries[id]) for id, vector in vectors.items()]
+            copies = await self._index.entries(pseudonym, ids[at : at + COPIED])
             await self._index.put(pseudonym, copies, alone=True)
         async with self._database.write() as connection:
             # What was edited or taken back meanwhile was copied as it was: the next flush tries again.
             unchanged = mine & (users.c.memory_revision == before.memory_revision)
             moving = unchanged & (users.c.index_place == Place.MOVING)
             moved = await connection.execute(update(users).where(moving).values(index_place=Place.ALONE))
-            if not moved.rowcount and await _place(connection, user_id) is Place.ALONE:
+            if not moved.rowcount and await self.place(connection, user_id) is Place.ALONE:
                 for entry_id in ids:  # another process was faster, and our copies may be older than its
                     await queue_change(connection, user_id, entry_id)
         if not moved.rowcount:
             return
         copied = set(await self._index.ids_alone(pseudonym))
         async with self._database.write() as connection:
-            for entry_id in copied ^ (await self._entries(connection, user_id)).keys():
+            for entry_id in copied ^ set(await self.entries(connection, user_id)):
                 await queue_change(connection, user_id, entry_id)
         await self._index.leave(pseudonym)
 
     async def _count(self, connection: AsyncConnection, user_id: str) -> int:
-        every = select(func.count()).select_from(_EVERY).where(_EVERY.c.user_id == user_id)
+        every = select(func.count()).select_from(EVERY).where(EVERY.c.user_id == user_id)
         return (await connection.scalar(every)) or 0
 
-    async def _entries(self, connection: AsyncConnection, user_id: str) -> dict[str, str]:
-        """The audiences of all that the index holds of a user, or ought to, by entry."""
-        every = select(_EVERY.c.entry_id, _EVERY.c.audience).where(_EVERY.c.user_id == user_id)
-        return {row.entry_id: row.audience for row in await connection.execute(every)}
+    async def entries(self, connection: AsyncConnection, user_id: str) -> Sequence[str]:
+        """All that the index holds of a user, or ought to."""
+        return (await connection.scalars(select(EVERY.c.entry_id).where(EVERY.c.user_id == user_id))).all()
 
     async def flush_few(self, user_id: str) -> None:
         """Tells the index of the user's newest changes, as far as that is quick; a worker does the rest."""
@@ -247,21 +250,11 @@ class Indexer:
             changes = (
                 await connection.execute(newest.order_by(index_changes.c.entry_id.desc()).limit(most))
             ).all()
-            texts = await self._texts(connection, user_id, [change.entry_id for change in changes])
-            rotation = await self._rotation(connection, user_id) if texts else None
-            place = await _place(connection, user_id)
         if not changes:
             return 0, False
-        changed = await self._tell(user_id, changes, texts, rotation, place)
+        changed = await self.tell(user_id, [change.entry_id for change in changes], changes)
         await self._bell.ring(memory_topic(user_id))
         return len(changes), changed
-
-    async def rebuild(self) -> int:
-        """Empties the index and fills it from the record; returns how many entries it holds then."""
-        await self._index.clear()
-        self._checked = True
-        await self.queue_all()
-        return await self.flush()
 
     async def behind(self) -> int:
         """How many changes the index has yet to hear of."""
@@ -271,53 +264,63 @@ class Indexer:
     async def queue_all(self) -> None:
         """Has everything that is remembered put into the index again."""
         async with self._database.write() as connection:
-            await queue_changes(connection, select(_EVERY.c.user_id, _EVERY.c.entry_id))
+            await queue_changes(connection, select(EVERY.c.user_id, EVERY.c.entry_id))
 
     async def _check_once(self) -> None:
         if not self._checked:
             await self.check()
 
-    async def _tell(
-        self,
-        user_id: str,
-        changes: Sequence[Row[tuple[str, str, str]]],
-        texts: Mapping[str, "_Told"],
-        rotation: Rotation | None,
-        place: Place,
+    async def tell(
+        self, user_id: str, entry_ids: Sequence[str], changes: Sequence[Row[tuple[str, str, str]]] = ()
     ) -> bool:
-        """Puts the texts into the index, and removes what has none; whether one changed meanwhile."""
+        """Puts those of the entries that stand in the record into the index, and removes the others.
+
+        The `changes` that this brings there wait no longer. Returns whether an entry changed meanwhile; then
+        it waits.
+        """
+        if not entry_ids:
+            return False
+        async with self._database.read() as connection:
+            texts = await self._texts(connection, user_id, entry_ids)
+            box = await self._vault.box(connection, user_id) if texts else None
+            place = await self.place(connection, user_id)
         pseudonym = self.pseudonym(user_id)
-        if rotation is not None:
+        if box is not None:
+            rotation, key = await self._rotation(box), box.derive(DIGEST)
             vectors = rotation.apply(await self._embedder.embed_passages([t.text for t in texts.values()]))
             entries = [
-                Entry(id, vector, told.audience)
+                Entry(id, vector, told.audience, told.digest(key))
                 for (id, told), vector in zip(texts.items(), vectors, strict=True)
             ]
             await self._index.put(pseudonym, entries, alone=place is Place.ALONE)
             self._at_hand.put(pseudonym, entries)
-        gone = [change.entry_id for change in changes if change.entry_id not in texts]
+        gone = [id for id in entry_ids if id not in texts]
         await self._index.remove(pseudonym, gone)
         if place is not Place.SHARED:
             await self._index.remove(pseudonym, gone, alone=True)
         async with self._database.write() as connection:
-            if await _place(connection, user_id) is not place:
+            if await self.place(connection, user_id) is not place:
                 return True  # it was told in the wrong place
             now = await self._texts(connection, user_id, list(texts))
             changed = [id for id in texts if now.get(id) != texts[id]]
             for id in changed:
                 # Changed while it was embedded: another process may have told the index already.
                 await queue_change(connection, user_id, id)
-            await connection.execute(
-                delete(index_changes).where(
-                    or_(
-                        *(
-                            and_(index_changes.c.entry_id == c.entry_id, index_changes.c.stamp == c.stamp)
-                            for c in changes
-                        )
-                    )
-                )
-            )
+            heard = [
+                and_(index_changes.c.entry_id == c.entry_id, index_changes.c.stamp == c.stamp)
+                for c in changes
+            ]
+            await connection.execute(delete(index_changes).where(or_(false(), *heard)))
         return bool(changed)
+
+    async def digests(self, user_id: str, entry_ids: Sequence[str]) -> dict[str, str]:
+        """What the index ought to hold of the entries: the digests of those that stand in the record."""
+        async with self._database.read() as connection:
+            texts = await self._texts(connection, user_id, entry_ids)
+            if not texts:
+                return {}
+            key = (await self._vault.box(connection, user_id)).derive(DIGEST)
+        return {id: told.digest(key) for id, told in texts.items()}
 
     async def _texts(
         self, connection: AsyncConnection, user_id: str, entry_ids: Sequence[str]
@@ -334,19 +337,19 @@ class Indexer:
             memory_entry(claim.id): _Told(claim.text, claim.audience) for claim in claims if claim.is_believed
         }
 
-    async def _rotation(self, connection: AsyncConnection, user_id: str) -> Rotation:
-        key = (await self._vault.box(connection, user_id)).derive("rotation")
+    async def _rotation(self, box: Box) -> Rotation:
+        key = box.derive("rotation")
         if key not in self._rotations:
             if len(self._rotations) >= CACHED_ROTATIONS:
                 self._rotations.popitem(last=False)
             self._rotations[key] = Rotation.from_key(key, await self._embedder.dimensions())
         return self._rotations[key]
 
+    async def place(self, connection: AsyncConnection, user_id: str) -> Place:
+        """Where the index has the user's entries."""
+        place = await connection.scalar(select(users.c.index_place).where(users.c.id == user_id))
+        return Place(place or Place.SHARED)
+
     def pseudonym(self, user_id: str) -> str:
         """What the index calls the user."""
         return self._master.digest("index user", user_id)[:32]
-
-
-async def _place(connection: AsyncConnection, user_id: str) -> Place:
-    place = await connection.scalar(select(users.c.index_place).where(users.c.id == user_id))
-    return Place(place or Place.SHARED)

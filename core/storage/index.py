@@ -5,6 +5,9 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,8 +22,9 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, IndexMismatch, IndexUnavailable
 
-STAMP_COLLECTION = "mneme-index"
+PREFIX = "mneme-"
 CALL_TIMEOUT_SECONDS = 10.0
+PAGE = 1_000
 
 T = TypeVar("T")
 
@@ -33,14 +37,34 @@ class IndexStamp:
     dimensions: int
     collections: int
 
+    @property
+    def name(self) -> str:
+        """What Chroma calls the index of this make, and what the names of its collections begin with."""
+        make = f"{self.embedding_model}\0{self.dimensions}\0{self.collections}"
+        return PREFIX + hashlib.sha256(make.encode()).hexdigest()[:12]
+
+
+class State(StrEnum):
+    """How far an index of one make is. Those of different makes stand side by side."""
+
+    FILLING = "filling"
+    """It is made while another one serves."""
+    FILLED = "filled"
+    """All was put into it; what has changed since was told to another one."""
+    SERVING = "serving"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One vector (d,), rotated, under an opaque id; `audience` says who may be shown what it stands for."""
+    """One vector (d,), rotated, under an opaque id; `audience` says who may be shown what it stands for.
+
+    `digest` tells whether it is still that of the text in the record; "" where that isn't known.
+    """
 
     id: str
     vector: NDArray[np.float32]
     audience: str
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +80,8 @@ class MemoryIndex:
 
     Users share collections; whoever is `alone` has one of their own, which is searched without a filter.
 
-    All calls raise `IndexUnavailable` when Chroma is slow or gone, `IndexMismatch` when they come upon an
-    index that was made anew with another stamp, and what finding out our stamp raises.
+    All calls raise `IndexUnavailable` when Chroma is slow or gone, `IndexMismatch` when there is only an
+    index with another stamp, and what finding out our stamp raises.
     """
 
     def __init__(self, url: str, stamp: Callable[[], Awaitable[IndexStamp]]) -> None:
@@ -67,32 +91,41 @@ class MemoryIndex:
         self._connecting = asyncio.Lock()
         self._collections: dict[str, AsyncCollection] = {}
 
-    async def check(self) -> bool:
-        """Compares the index's stamp with ours; an index that has none gets ours.
-
-        Returns whether the index is new, so that what the record holds has to be put into it.
+    async def check(self) -> State | None:
+        """Makes sure that there is an index of our make; None if it is new, and all has to be put into it.
 
         Raises:
-            IndexMismatch: another embedding model, or another number of collections, made it.
+            IndexMismatch: there is only one of another make, or ours isn't complete.
         """
-        if await self._is_stamped():
-            return False
-        ours, client = await self.stamp(), await self._client()
-        made = client.get_or_create_collection(
-            STAMP_COLLECTION, metadata=asdict(ours), embedding_function=None
-        )
-        _compare((await _call(made)).metadata, ours)  # others may have made it a moment before us
-        return True
+        state = await self._state()
+        if state is State.FILLING:
+            raise IndexMismatch("The index isn't complete: run `mneme reindex`, which goes on where it was.")
+        if state is None:
+            await self._mark(State.SERVING)
+        return state
 
-    async def clear(self) -> None:
-        """Removes every vector and stamps the index anew."""
+    async def begin(self) -> State:
+        """Has an index of our make be there, to be filled; beside one of another make, which serves on."""
+        ours = await self.stamp()
+        found = {collection.name: collection for collection in await self._every()}
+        if ours.name in found:
+            return State(found[ours.name].metadata["state"])
+        state = State.FILLING if found else State.SERVING
+        await self._mark(state)
+        return state
+
+    async def settle(self, state: State) -> None:
+        """Notes how far the index of our make is."""
+        await _call((await self._mark(state)).modify(metadata=_marks(await self.stamp(), state)))
+
+    async def leave_others(self) -> None:
+        """Removes what is of another make."""
+        ours = (await self.stamp()).name
         client = await self._client()
-        for collection in await _call(client.list_collections()):
-            if collection.name.startswith("mneme-"):
+        for collection in await self._every():
+            if not collection.name.startswith(ours):
                 with suppress(_CollectionGone):
                     await _call(client.delete_collection(collection.name))
-        self._collections.clear()
-        await self.check()
 
     async def put(self, user: str, entries: Sequence[Entry], *, alone: bool = False) -> None:
         """Adds the user's entries, replacing those with the same ids. Vectors have shape (d,)."""
@@ -104,16 +137,31 @@ class MemoryIndex:
             lambda collection: collection.upsert(
                 ids=[entry.id for entry in entries],
                 embeddings=[entry.vector for entry in entries],
-                metadatas=[{"user": user, "audience": entry.audience} for entry in entries],
+                metadatas=[
+                    {"user": user, "audience": entry.audience, "digest": entry.digest} for entry in entries
+                ],
             ),
         )
 
     async def remove(self, user: str, ids: Sequence[str], *, alone: bool = False) -> None:
-        """Removes those of the ids that are this user's; unknown ones are no error."""
-        if ids:
-            await self._on_collection(
-                user, alone, lambda collection: collection.delete(ids=list(ids), where={"user": user})
-            )
+        """Removes those of the ids that are this user's; unknown ones are no error.
+
+        Also from an index of another make: nothing that was taken back may stay in it.
+        """
+        if not ids:
+            return
+
+        def gone(collection: AsyncCollection) -> Awaitable[Any]:
+            return collection.delete(ids=list(ids), where={"user": user})
+
+        await self._on_collection(user, alone, gone)
+        ours, found = await self.stamp(), await self._every()
+        for mark in filter(_is_mark, found):
+            theirs = _collection_of(user, mark.name, mark.metadata["collections"], alone=alone)
+            for collection in found:
+                if collection.name == theirs and mark.name != ours.name:
+                    with suppress(_CollectionGone):
+                        await _call(gone(collection))
 
     async def leave(self, user: str, *, alone: bool = False) -> None:
         """Removes all that is the user's from the collection."""
@@ -149,33 +197,41 @@ class MemoryIndex:
         distances = (found["distances"] or [[]])[0]
         return [Neighbour(id, 1.0 - d) for id, d in zip(found["ids"][0], distances, strict=True)]
 
-    async def vectors(
-        self, user: str, ids: Sequence[str], *, alone: bool = False
-    ) -> dict[str, NDArray[np.float32]]:
-        """The vectors (d,) of those of the ids that stand in the index and are this user's."""
+    async def digests(self, user: str, *, alone: bool = False) -> dict[str, str]:
+        """The digests of all that is this user's, by id."""
+        found: dict[str, str] = {}
+        for start in count(0, PAGE):
+            page = await self._on_collection(user, alone, partial(_digests, user=user, start=start))
+            found |= {
+                id: data.get("digest", "") for id, data in zip(page["ids"], page["metadatas"], strict=True)
+            }
+            if len(page["ids"]) < PAGE:
+                break
+        return found
+
+    async def entries(self, user: str, ids: Sequence[str], *, alone: bool = False) -> list[Entry]:
+        """Those of the ids that stand in the index and are this user's."""
         if not ids:
-            return {}
+            return []
         found = await self._on_collection(
             user,
             alone,
             lambda collection: collection.get(ids=list(ids), include=["embeddings", "metadatas"]),
         )
         rows = zip(found["ids"], found["embeddings"], found["metadatas"], strict=True)
-        return {
-            id: np.asarray(vector, dtype=np.float32)
-            for id, vector, metadata in rows
-            if metadata["user"] == user
-        }
+        return [
+            Entry(id, np.asarray(vector, dtype=np.float32), data["audience"], data.get("digest", ""))
+            for id, vector, data in rows
+            if data["user"] == user
+        ]
 
     async def ping(self) -> None:
         """Raises `IndexUnavailable` when Chroma doesn't answer."""
         await _call((await self._client()).heartbeat())
 
     async def _on_collection(self, user: str, alone: bool, call: Any) -> Any:
-        name = f"mneme-u{user}"
-        if not alone:
-            spread = (await self.stamp()).collections
-            name = f"mneme-{int.from_bytes(hashlib.sha256(user.encode()).digest()[:8]) % spread}"
+        ours = await self.stamp()
+        name = _collection_of(user, ours.name, ours.collections, alone=alone)
         try:
             return await _call(call(await self._collection(name)))
         except _CollectionGone:
@@ -183,18 +239,40 @@ class MemoryIndex:
             self._collections.clear()
             return await _call(call(await self._collection(name)))
 
-    async def _is_stamped(self) -> bool:
+    async def _state(self) -> State | None:
+        """How far the index of our make is; None if there is none of any make.
+
+        Raises:
+            IndexMismatch: there is only one of another make.
+        """
         ours, client = await self.stamp(), await self._client()
         try:
-            known = await _call(client.get_collection(STAMP_COLLECTION, embedding_function=None))
+            mark = await _call(client.get_collection(ours.name, embedding_function=None))
         except _CollectionGone:
-            return False
-        _compare(known.metadata, ours)
-        return True
+            marks = {each.name: each for each in await self._every() if _is_mark(each)}
+            if not marks:
+                return None
+            if ours.name not in marks:
+                raise _mismatch(next(iter(marks.values())).metadata, ours) from None
+            mark = marks[ours.name]  # made a moment ago
+        return State(mark.metadata["state"])
+
+    async def _mark(self, state: State) -> AsyncCollection:
+        ours, client = await self.stamp(), await self._client()
+        made = client.get_or_create_collection(
+            ours.name, metadata=_marks(ours, state), embedding_function=None
+        )
+        return await _call(made)
+
+    async def _every(self) -> list[AsyncCollection]:
+        """All collections of all makes."""
+        client = await self._client()
+        found = await _call(client.list_collections())
+        return [each for each in found if each.name.startswith(PREFIX)]
 
     async def _collection(self, name: str) -> AsyncCollection:
         if name not in self._collections:
-            await self._is_stamped()  # with another make, since we last looked, if somebody made it anew
+            await self._state()  # another make may have taken its place since we last looked
             client = await self._client()
             self._collections[name] = await _call(
                 client.get_or_create_collection(
@@ -220,15 +298,36 @@ class _CollectionGone(IndexUnavailable):
     """Another process removed the collection."""
 
 
-def _compare(theirs: Mapping[str, Any] | None, stamp: IndexStamp) -> None:
-    theirs, ours = theirs or {}, asdict(stamp)
-    different = [name for name, value in ours.items() if theirs.get(name) != value]
-    if different:
-        raise IndexMismatch(
-            "The index was made with "
-            + ", ".join(f"{name}={theirs.get(name)}, not {ours[name]}" for name in different)
-            + ": run `mneme reindex`, or set EMBEDDING_MODEL and INDEX_COLLECTIONS back."
-        )
+def _collection_of(user: str, index: str, collections: int, *, alone: bool) -> str:
+    """The collection that has the user's entries, in the index of that name."""
+    if alone:
+        return f"{index}-u{user}"
+    return f"{index}-{int.from_bytes(hashlib.sha256(user.encode()).digest()[:8]) % collections}"
+
+
+def _digests(collection: AsyncCollection, *, user: str, start: int) -> Awaitable[Any]:
+    return collection.get(where={"user": user}, include=["metadatas"], limit=PAGE, offset=start)
+
+
+def _is_mark(collection: AsyncCollection) -> bool:
+    """Whether it holds no vectors, but says what made an index."""
+    return "collections" in (collection.metadata or {})
+
+
+def _marks(stamp: IndexStamp, state: State) -> dict[str, Any]:
+    return {**asdict(stamp), "state": state.value}
+
+
+def _mismatch(theirs: Mapping[str, Any], stamp: IndexStamp) -> IndexMismatch:
+    different = [
+        f"{name}={theirs.get(name)}, not {value}"
+        for name, value in asdict(stamp).items()
+        if theirs.get(name) != value
+    ]
+    return IndexMismatch(
+        f"The index was made with {', '.join(different) or 'an earlier Mneme'}"
+        ": run `mneme reindex`, or set EMBEDDING_MODEL and INDEX_COLLECTIONS back."
+    )
 
 
 def _address(url: str) -> tuple[str, int, bool]:

@@ -18,7 +18,7 @@ from core.storage.schema import memories, messages
 from tests.integration.conftest import a_house
 from tests.integration.remembering import ONE_DATABASE, People, an_indexer, people_of, reader
 from tests.processes import until
-from tests.servers import chroma_server
+from tests.servers import chroma_server, empty_chroma
 from tests.standins.model import ModelStandIn
 
 DIMENSIONS = 12
@@ -38,7 +38,8 @@ async def index(own_chroma: str) -> MemoryIndex:
         return IndexStamp("a-model", DIMENSIONS, 2)
 
     made = MemoryIndex(own_chroma, stamp)
-    await made.clear()
+    await empty_chroma(own_chroma)
+    await made.check()
     return made
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import chromadb
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 
 from core.errors import ConfigurationError, IndexMismatch, IndexUnavailable
-from core.storage.index import CALL_TIMEOUT_SECONDS, Entry, IndexStamp, MemoryIndex, Neighbour
-from tests.servers import chroma_server, free_port
+from core.storage.index import CALL_TIMEOUT_SECONDS, PAGE, Entry, IndexStamp, MemoryIndex, Neighbour, State
+from tests.servers import chroma_server, empty_chroma, free_port
 
 STAMP = IndexStamp("a-model", 3, 4)
+OTHER = IndexStamp("another", 3, 4)
 NORTH, EAST, UP = np.eye(3, dtype=np.float32)
 
 
@@ -34,7 +36,8 @@ def index_at(url: str, stamp: IndexStamp = STAMP) -> MemoryIndex:
 @pytest.fixture
 async def index(own_chroma: str) -> MemoryIndex:
     made = index_at(own_chroma)
-    await made.clear()
+    await empty_chroma(own_chroma)
+    await made.check()
     return made
 
 
@@ -98,7 +101,7 @@ async def test_who_is_alone_is_found_without_a_filter_and_by_nobody_else(index: 
         await index.put("ben", [Entry("b", NORTH, "private")], alone=alone)
         assert ids(await index.near("ana", NORTH, limit=9, alone=alone)) == ["a", "g"]
         assert ids(await index.near("ana", NORTH, limit=9, audience="a-group", alone=alone)) == ["g"]
-        assert (await index.vectors("ana", ["a", "b"], alone=alone)).keys() == {"a"}
+        assert [each.id for each in await index.entries("ana", ["a", "b"], alone=alone)] == ["a"]
     assert sorted(await index.ids_alone("ana")) == ["a", "g"]
     await index.leave("ana")
     assert await index.near("ana", NORTH, limit=9) == []
@@ -107,8 +110,8 @@ async def test_who_is_alone_is_found_without_a_filter_and_by_nobody_else(index: 
 
 
 async def test_a_new_index_is_stamped_once(own_chroma: str, index: MemoryIndex) -> None:
-    assert await index.check() is False
-    assert await index_at(own_chroma).check() is False
+    assert await index.check() is State.SERVING
+    assert await index_at(own_chroma).check() is State.SERVING
 
 
 @pytest.mark.parametrize(
@@ -125,25 +128,52 @@ async def test_another_make_is_refused_with_its_cure(
     with pytest.raises(IndexMismatch, match=difference) as refused:
         await index_at(own_chroma, other).check()
     assert "mneme reindex" in str(refused.value)
-    assert await index.check() is False
+    assert await index.check() is State.SERVING
 
 
-async def test_clearing_makes_the_index_anew(own_chroma: str, index: MemoryIndex) -> None:
+async def test_another_make_is_filled_beside_the_one_that_serves(own_chroma: str, index: MemoryIndex) -> None:
+    other = index_at(own_chroma, OTHER)
     await index.put("ana", [Entry("a", NORTH, "private")])
-    other = index_at(own_chroma, IndexStamp("another", 5, 4))
-    await other.clear()
-    assert await other.check() is False
-    assert await other.near("ana", np.ones(5, dtype=np.float32), limit=9) == []
-    with pytest.raises(IndexMismatch):
-        await index.check()
+    assert await other.begin() is State.FILLING
+    await other.put("ana", [Entry("b", NORTH, "private")])
+    with pytest.raises(IndexMismatch, match="goes on where it was"):
+        await other.check()
+    await other.settle(State.FILLED)
+    assert await index_at(own_chroma, OTHER).check() is State.FILLED
+    assert await other.begin() is State.FILLED
+    assert ids(await index.near("ana", NORTH, limit=9)) == ["a"]
+    assert ids(await other.near("ana", NORTH, limit=9)) == ["b"]
+
+
+async def test_what_is_removed_is_removed_from_every_make(own_chroma: str, index: MemoryIndex) -> None:
+    other = index_at(own_chroma, replace(OTHER, collections=3))
+    await other.begin()
+    for alone in (False, True):
+        for each in (index, other):
+            await each.put("ana", [Entry("a", NORTH, "private"), Entry("b", NORTH, "private")], alone=alone)
+        await other.put("ben", [Entry("a", NORTH, "private")], alone=alone)
+        await index.remove("ana", ["a"], alone=alone)
+        for each in (index, other):
+            assert (await each.digests("ana", alone=alone)).keys() == {"b"}
+        assert (await other.digests("ben", alone=alone)).keys() == {"a"}
+
+
+async def test_an_index_tells_the_digests_of_all_that_is_a_users(index: MemoryIndex) -> None:
+    said = {f"e{number}": f"digest {number}" for number in range(PAGE + 1)}
+    await index.put("ana", [Entry(id, NORTH, "private", digest) for id, digest in said.items()])
+    await index.put("ben", [Entry("his", NORTH, "private")])
+    assert await index.digests("ana") == said
+    assert await index.digests("ben") == {"his": ""}
+    assert [each.digest for each in await index.entries("ana", ["e5"])] == ["digest 5"]
 
 
 async def test_whoever_works_on_is_told_that_another_make_took_the_place(
     own_chroma: str, index: MemoryIndex
 ) -> None:
     await index.put("ana", [Entry("a", NORTH, "private")])
-    # As many dimensions: Chroma itself wouldn't notice.
-    await index_at(own_chroma, IndexStamp("another", 3, 4)).clear()
+    other = index_at(own_chroma, OTHER)
+    await other.begin()
+    await other.leave_others()
     for user in ("ana", "ben", "cem", "dora", "eva"):
         with pytest.raises(IndexMismatch):
             await index.near(user, NORTH, limit=9)
@@ -151,29 +181,28 @@ async def test_whoever_works_on_is_told_that_another_make_took_the_place(
             await index.put(user, [Entry("a", NORTH, "private")])
 
 
-async def test_an_index_cleared_by_another_process_is_worked_on(own_chroma: str, index: MemoryIndex) -> None:
+async def test_an_index_that_was_lost_is_worked_on(own_chroma: str, index: MemoryIndex) -> None:
     await index.put("ana", [Entry("a", NORTH, "private")])
-    await index_at(own_chroma).clear()
+    await empty_chroma(own_chroma)
     assert await index.near("ana", NORTH, limit=9) == []
     await index.put("ana", [Entry("b", NORTH, "private")])
     assert ids(await index.near("ana", NORTH, limit=9)) == ["b"]
 
 
-async def test_processes_that_clear_at_once_agree(own_chroma: str, index: MemoryIndex) -> None:
-    several = [index_at(own_chroma) for _ in range(4)]
-    await asyncio.gather(*(one.ping() for one in several))
-    for _ in range(3):
-        await asyncio.gather(*(one.clear() for one in several))
-    await asyncio.gather(*(one.put(f"u{n}", [Entry(f"e{n}", NORTH, "p")]) for n, one in enumerate(several)))
-    assert [ids(await index.near(f"u{n}", NORTH, limit=9)) for n in range(4)] == [[f"e{n}"] for n in range(4)]
+async def test_of_an_earlier_version_it_is_said_so(own_chroma: str, index: MemoryIndex) -> None:
+    await empty_chroma(own_chroma)
+    client = await chromadb.AsyncHttpClient("127.0.0.1", port_of(own_chroma))
+    await client.create_collection("mneme-index", metadata=asdict(STAMP), embedding_function=None)
+    with pytest.raises(IndexMismatch, match="an earlier Mneme: run `mneme reindex`"):
+        await index_at(own_chroma).check()
 
 
 async def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
     with chroma_server(tmp_path) as url:
         several = [index_at(url) for _ in range(4)]
         await asyncio.gather(*(one.ping() for one in several))
-        assert any(await asyncio.gather(*(one.check() for one in several)))
-        others = [index_at(url, IndexStamp("another", 3, 4)) for _ in range(2)]
+        assert None in await asyncio.gather(*(one.check() for one in several))
+        others = [index_at(url, OTHER) for _ in range(2)]
         refused = await asyncio.gather(*(one.check() for one in others), return_exceptions=True)
         assert [type(error) for error in refused] == [IndexMismatch] * 2
 
@@ -181,14 +210,14 @@ async def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
 async def test_other_collections_are_left_alone(own_chroma: str, index: MemoryIndex) -> None:
     client = await chromadb.AsyncHttpClient("127.0.0.1", port_of(own_chroma))
     await client.get_or_create_collection("somebody-elses", embedding_function=None)
-    await index.clear()
+    await index.leave_others()
     assert "somebody-elses" in {collection.name for collection in await client.list_collections()}
 
 
 async def test_chroma_comes_back_emptied(tmp_path: Path) -> None:
     with chroma_server(tmp_path) as url:
         index = index_at(url)
-        assert await index.check() is True
+        assert await index.check() is None
         await index.put("ana", [Entry("a", NORTH, "private")])
     with pytest.raises(IndexUnavailable):
         await index.near("ana", NORTH, limit=9)
@@ -196,7 +225,7 @@ async def test_chroma_comes_back_emptied(tmp_path: Path) -> None:
     with chroma_server(tmp_path, port_of(url)):
         assert await index.near("ana", NORTH, limit=9) == []
         await index.put("ana", [Entry("b", NORTH, "private")])
-        assert await index.check() is True, "it has to be filled again"
+        assert await index.check() is None, "it has to be filled again"
         assert ids(await index.near("ana", NORTH, limit=9)) == ["b"]
 
 
@@ -207,7 +236,7 @@ async def test_chroma_comes_back_as_it_was(tmp_path: Path) -> None:
         await index.put("ana", [Entry("a", NORTH, "private")])
     with chroma_server(tmp_path, port_of(url)):
         assert ids(await index.near("ana", NORTH, limit=9)) == ["a"]
-        assert await index.check() is False
+        assert await index.check() is State.SERVING
 
 
 async def test_an_index_out_of_reach_is_unavailable() -> None:
@@ -215,7 +244,8 @@ async def test_an_index_out_of_reach_is_unavailable() -> None:
     for call in (
         index.ping(),
         index.check(),
-        index.clear(),
+        index.begin(),
+        index.leave_others(),
         index.put("ana", [Entry("a", NORTH, "private")]),
         index.remove("ana", ["a"]),
         index.near("ana", NORTH, limit=1),
