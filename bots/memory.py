@@ -150,7 +150,8 @@ async def _ranked(settings: Settings, name: str, words: str, limit: int) -> "Seq
     from core.privacy.audience import PRIVATE
 
     async with _opened(settings, name) as (app, user_id):
-        return await app.recaller.ranked(user_id, words, PRIVATE, limit=limit)
+        now = datetime.now().astimezone()
+        return await app.recaller.ranked(user_id, words, PRIVATE, limit=limit, now=now)
 
 
 async def _recall(
@@ -159,7 +160,7 @@ async def _recall(
     from core.privacy.audience import PRIVATE
 
     async with _opened(settings, name) as (app, user_id):
-        found = await app.recaller.find(user_id, question, PRIVATE, known=())
+        found = await app.recaller.find(user_id, question, PRIVATE, known=(), now=datetime.now().astimezone())
     return found.memories, found.left_out
 
 

@@ -100,13 +100,18 @@ def _is_told(text: str) -> bool:
     return len(words) > 1 or any(UNSPACED.match(word) and len(word) >= TOLD_LETTERS for word in words)
 
 
+def is_small_talk(text: str) -> bool:
+    """Whether it has no word but greetings, thanks and the like."""
+    return not _WORD.search(cue("small_talk").sub(" ", text))
+
+
 def is_statement(text: str) -> bool:
-    """Whether a sentence of the text says something, rather than only asking or commanding.
+    """Whether a sentence of the text says something, rather than only asking, commanding or being polite.
 
     A long question does: it tells what it is about.
     """
     return not text.startswith("/") and any(
-        _WORD.search(sentence[1]) and (not _QUESTION.search(sentence[2]) or _is_long(sentence[1]))
+        not is_small_talk(sentence[1]) and (not _QUESTION.search(sentence[2]) or _is_long(sentence[1]))
         for sentence in _SENTENCE.finditer(text)
     )
 

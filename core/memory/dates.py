@@ -88,6 +88,19 @@ def resolve(phrase: str, said_at: datetime, language: str) -> Period | None:
     return None if found is None else Period(*found, bound)
 
 
+def mentioned(text: str, now: datetime, language: str) -> list[Period]:
+    """The days and other whiles that a text speaks of, seen from now; where it may be two, both."""
+    found: list[Period] = []
+    for phrase in (match[0] for match in cue("when").finditer(text)):
+        if (one := resolve(phrase, now, language)) is not None:
+            found.append(one)
+            continue
+        bare = _without("article", _counted(phrase.casefold()))[0]
+        either = (_parsed(bare, now, side, language) for side in ("past", "future"))
+        found += [Period(*each) for each in either if each is not None]
+    return list(dict.fromkeys(found))
+
+
 def _looked_up(
     wording: str, said_at: datetime, towards: str | None, language: str
 ) -> tuple[date, str] | None:

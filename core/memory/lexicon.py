@@ -3,6 +3,7 @@
 from array import array
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ SITTING = timedelta(hours=1)
 
 
 class Lexicon:
-    """BM25 over one user's entries, and which of them were said beside each other. Entries are only added."""
+    """BM25 over one user's entries, when they were said, and beside each other. Entries are only added."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -35,6 +36,7 @@ class Lexicon:
         self._shown_to = array("i")
         self._languages: Counter[str] = Counter()
         self._lengths = array("i")
+        self._times = array("d")
         self._before = array("i")
         self._after = array("i")
         self._newest: dict[str, tuple[int, datetime]] = {}
@@ -56,8 +58,13 @@ class Lexicon:
         """The entry's place in every array of scores."""
         return self._places.get(entry_id)
 
-    def add(self, entry_id: str, text: str, audience: str, said: tuple[str, datetime] | None = None) -> None:
-        """Adds an entry; `said` are a message's conversation and time, no earlier than the one before it."""
+    def add(
+        self, entry_id: str, text: str, audience: str, at: datetime | None = None, conversation: str = ""
+    ) -> None:
+        """Adds an entry; `at` is when a message was said, or since when a memory holds.
+
+        In its `conversation` a message is no earlier than the one added before it.
+        """
         language = language_of(text, usual=self._usual_language)
         self._languages[language] += 1
         words = stems(text, language)
@@ -66,14 +73,15 @@ class Lexicon:
         self._places[entry_id] = place
         self._shown_to.append(self._audiences.setdefault(audience, len(self._audiences)))
         self._lengths.append(len(words))
+        self._times.append(at.timestamp() if at else nan)
         self._before.append(-1)
         self._after.append(-1)
         for word, count in Counter(words).items():
             places, counts = self._postings[word]
             places.append(place)
             counts.append(count)
-        if said is not None:
-            self._seat(place, *said)
+        if at is not None and conversation:
+            self._seat(place, conversation, at)
 
     def _seat(self, place: int, conversation: str, said_at: datetime) -> None:
         neighbour, when = self._newest.get(conversation, (-1, said_at))
@@ -88,6 +96,11 @@ class Lexicon:
             return np.ones(len(self), dtype=np.bool_)
         shown_to = np.frombuffer(self._shown_to, dtype=np.int32)
         return np.asarray(shown_to == self._audiences.get(audience, -1))
+
+    def during(self, begin: datetime, end: datetime) -> NDArray[np.bool_]:
+        """Which entries were said, or began to hold, between these moments, (n,)."""
+        times = np.frombuffer(self._times, dtype=np.float64)
+        return np.asarray((times >= begin.timestamp()) & (times <= end.timestamp()))
 
     def coverage(self, question: str) -> Scores:
         """How much of the question's weight each entry carries, (n,), from 0 to about 2.

@@ -41,7 +41,7 @@ def _new() -> Select[Any]:
         messages.c.said_at,
     ).where(messages.c.user_id == user, messages.c.remembered, messages.c.id > after)
     claimed = select(
-        memories.c.id, memories.c.text_sealed, memories.c.audience, null(), memories.c.recorded_at
+        memories.c.id, memories.c.text_sealed, memories.c.audience, null(), memories.c.valid_from
     ).where(memories.c.user_id == user, memories.c.retired_at.is_(None), memories.c.id > after)
     both = union_all(said, claimed).subquery()
     return select(both).order_by(both.c.conversation_id.is_(None), both.c.id)
@@ -63,7 +63,8 @@ class _Told:
     sealed: bytes
     context: str
     audience: str
-    said: tuple[str, datetime] | None
+    at: datetime
+    conversation: str
 
 
 @dataclass(slots=True)
@@ -137,11 +138,11 @@ def let_go(held: OrderedDict[str, T], size: Callable[[T], int], most: int) -> No
 
 def _told(row: Row[Any]) -> _Told:
     if row.conversation_id is None:
-        return _Told(memory_entry(row.id), row.text_sealed, CLAIM, row.audience, None)
-    said = (row.conversation_id, row.said_at)
-    return _Told(message_entry(row.id), row.text_sealed, MESSAGE, row.audience, said)
+        return _Told(memory_entry(row.id), row.text_sealed, CLAIM, row.audience, row.said_at, "")
+    entry_id = message_entry(row.id)
+    return _Told(entry_id, row.text_sealed, MESSAGE, row.audience, row.said_at, row.conversation_id)
 
 
 def _add(lexicon: Lexicon, rows: Iterable[_Told], box: Box) -> None:
     for row in rows:
-        lexicon.add(row.entry_id, box.open(row.sealed, row.context), row.audience, row.said)
+        lexicon.add(row.entry_id, box.open(row.sealed, row.context), row.audience, row.at, row.conversation)

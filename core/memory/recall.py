@@ -1,5 +1,6 @@
 """Recall: what a user has told that bears on what is being said now."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,10 +10,13 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import IndexMismatch, IndexUnavailable, ModelError, ModelUnavailable
+from core.llm.language import language_of
 from core.llm.tokens import count_tokens, truncate_tokens
+from core.memory.asserted import is_small_talk
 from core.memory.changes import MEMORY, MESSAGE, memory_entry, message_entry
 from core.memory.claims import Derivation, Memories, Memory, Source
 from core.memory.cues import cue
+from core.memory.dates import mentioned
 from core.memory.indexing import Indexer
 from core.memory.lexicon import Lexicon
 from core.memory.lexicons import Lexicons
@@ -47,8 +51,8 @@ class Recalled:
     """One memory for a prompt. `kind` is "said" for a message itself; `score` is the ranking's.
 
     `source` is the newest of the messages that it rests on, whose ids are `rests_on`; `until` is when it
-    ceased to be so, None for what holds; `concluded`, if the person didn't say it; `signals`
-    are what the score is made of.
+    ceased to be so, None for what holds; `concluded`, if the person didn't say it; `fits`: see `Candidate`;
+    `signals` are what the score is made of.
     """
 
     id: str
@@ -60,12 +64,14 @@ class Recalled:
     rests_on: frozenset[str]
     until: datetime | None = None
     concluded: bool = False
+    fits: bool = True
     signals: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What came into no prompt, and why: "in the window", "said already", "far behind" or "no room"."""
+    """What came into no prompt, and why: "in the window", "nothing fits", "said already", "far behind" or
+    "no room"."""
 
     recalled: Recalled
     reason: str
@@ -101,41 +107,51 @@ class Recaller:
         self._tokens = tokens
 
     async def find(
-        self, user_id: str, text: str, audience: str, *, known: Collection[str], before: str = ""
+        self,
+        user_id: str,
+        text: str,
+        audience: str,
+        *,
+        known: Collection[str],
+        before: str = "",
+        now: datetime | None = None,
     ) -> Recall:
         """What this user said that bears on the text and may be shown to the audience.
 
         `known` are ids of messages that the prompt holds anyway; `before` is the user's last message, for a
-        text that refers to it. Packed into the token budget.
+        text that refers to it; `now` is when and where it is asked. Packed into the token budget.
         """
-        if not text:
+        if is_small_talk(text):
             return Recall()
         question = _with_what_it_refers_to(text, before)
         try:
-            found = await self.ranked(user_id, question, audience, limit=RANKED + len(known))
+            found = await self.ranked(user_id, question, audience, limit=RANKED + len(known), now=now)
         except TROUBLE as error:
             log.warning("recall_resting", reason=type(error).__name__)
             return Recall(resting=True)
         return self._packed(found, set(known))
 
-    async def ranked(self, user_id: str, text: str, audience: str, *, limit: int) -> list[Recalled]:
-        """The user's best entries for the text that may be shown to the audience, best first.
+    async def ranked(
+        self, user_id: str, text: str, audience: str, *, limit: int, now: datetime | None = None
+    ) -> list[Recalled]:
+        """The user's best entries for the text, asked `now`, that may be shown to the audience, best first.
 
         Raises:
             IndexUnavailable, IndexMismatch, ModelUnavailable, ModelError: the index couldn't be asked.
         """
         shown = visible_to(audience)
         question = await self._indexer.question(text)
+        during = await _spoken_of(text, now) if now else []
         async with self._database.read() as connection:
             lexicon = await self._lexicons.of_user(connection, user_id)
             near = self._indexer.near_at_hand(user_id, question, lexicon, limit=CANDIDATES, audience=shown)
             if near is not None:
-                best = rank(near, lexicon, text, audience=shown, limit=limit)
+                best = rank(near, lexicon, text, audience=shown, limit=limit, during=during)
                 return await self._resolved(connection, user_id, best, shown)
         # Whoever waits for the index keeps no transaction open meanwhile.
         near = await self._indexer.near(user_id, question, limit=CANDIDATES, audience=shown, among=lexicon)
         async with self._database.read() as connection:
-            best = rank(near, lexicon, text, audience=shown, limit=limit)
+            best = rank(near, lexicon, text, audience=shown, limit=limit, during=during)
             return await self._resolved(connection, user_id, best, shown)
 
     async def history(self, user_id: str, about: str, audience: str) -> list[Memory | Line]:
@@ -151,6 +167,8 @@ class Recaller:
             async with self._database.read() as connection:
                 return [*await self._memories.changed(connection, user_id, audience=shown)]
         found = await self.ranked(user_id, about, audience, limit=KEPT)
+        if not any(each.fits for each in found):
+            return []
         found = [each for each in found if each.score >= LEAST_SHARE * found[0].score]
         said = {id for each in found for id in each.rests_on}
         async with self._database.read() as connection:
@@ -221,11 +239,15 @@ class Recaller:
         packed: list[Recalled] = []
         left_out: list[LeftOut] = []
         left = self._tokens
-        least = LEAST_SHARE * max((r.score for r in found if not _stands_in(r, known)), default=0.0)
+        rest = [recalled for recalled in found if not _stands_in(recalled, known)]
+        least = LEAST_SHARE * max((recalled.score for recalled in rest), default=0.0)
+        abstains = not any(recalled.fits for recalled in rest)
         for recalled in found:
             cost = count_tokens(recalled.text) + OVERHEAD_TOKENS
             if _stands_in(recalled, known):
                 reason = "in the window"
+            elif abstains:
+                reason = "nothing fits"
             elif any(_say_the_same(recalled, other) for other in packed):
                 reason = "said already"
             elif recalled.score < least:
@@ -244,6 +266,14 @@ def _with_what_it_refers_to(text: str, before: str) -> str:
     """ "And her job?" asks for whom the message before it spoke of."""
     refers = len(text.split()) <= REFERRING_WORDS and cue("refers").search(text)
     return f"{before[-REFERRED_CHARS:]}\n{text}" if before and refers else text
+
+
+async def _spoken_of(text: str, now: datetime) -> list[tuple[datetime, datetime]]:
+    """The whiles that the text speaks of."""
+    if not cue("when").search(text):
+        return []
+    periods = await asyncio.to_thread(mentioned, text, now, language_of(text))
+    return [period.within(now) for period in periods]
 
 
 def _began(told: Memory | Line) -> datetime:
@@ -269,6 +299,7 @@ def _from_memory(memory: Memory, candidate: Candidate) -> Recalled:
         kind=memory.kind,
         text=memory.text,
         score=candidate.score,
+        fits=candidate.fits,
         said_at=source.said_at,
         source=source,
         rests_on=frozenset(source.message_id for source in memory.sources),
@@ -284,6 +315,7 @@ def _from_line(line: Line, candidate: Candidate, until: datetime | None) -> Reca
         kind=SAID,
         text=text,
         score=candidate.score,
+        fits=candidate.fits,
         said_at=line.said_at,
         source=Source(line.id, text, 0, line.said_at),
         rests_on=frozenset((line.id,)),

@@ -104,6 +104,7 @@ class Context:
             turn.conversation.audience,
             known={line.id for line in window},
             before=own[-1] if own else "",
+            now=turn.messages[-1].sent_at,
         )
         course.measure("recall", began)
         enclosures = tuple(enclosure for message in turn.messages for enclosure in message.enclosures)

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,13 +14,14 @@ from core.errors import ModelUnavailable
 from core.llm.tokens import count_tokens
 from core.memory.indexing import FEW
 from core.memory.recall import KEPT, LEAST_SHARE, OVERHEAD_TOKENS, RECALLED_TOKENS
+from core.privacy.audience import PRIVATE
 from core.reply.answer import RESTING
 from core.settings import Settings
 from core.storage.index import Entry, IndexStamp, MemoryIndex
 from core.storage.schema import conversations, messages
 from tests.integration.remembering import ONE_DATABASE, People, index_entries, people_of, reader
 from tests.processes import until
-from tests.servers import chroma_server
+from tests.servers import chroma_server, empty_chroma
 from tests.standins.model import ModelStandIn, fair
 
 PEANUTS = "I'm allergic to peanuts"
@@ -53,6 +56,32 @@ async def test_a_message_that_refers_to_the_one_before_is_recalled_with_it(peopl
         await people.say("And what is her job?", conversation=sister)
         told = (await people.account())["memories"]
         assert told[0]["text"] == f"My sister {sister} is a {job}."
+
+
+@pytest.mark.parametrize("message", ["Good morning!", "What is the capital of Mongolia?"])
+async def test_nothing_is_recalled_where_nothing_fits(people: People, message: str) -> None:
+    await people.say_all("My sister Lea is a nurse.", "I live in Porto.", "I play the cello.")
+    await people.say(message, conversation="elsewhere")
+    account = await people.account()
+    assert account["memories"] == []
+    assert {each["reason"] for each in account["left_out"]} <= {"nothing fits"}
+
+
+async def test_of_what_was_never_told_there_is_no_history(people: People) -> None:
+    await people.say_all("My sister Lea is a nurse.", "I live in Porto.", "I play the cello.")
+    history = partial(people.app.recaller.history, await people.id())
+    assert await history("What is the capital of Mongolia?", PRIVATE) == []
+    assert await history("Where do I live?", PRIVATE) != []
+
+
+async def test_what_was_said_last_week_is_recalled_when_last_week_is_asked_for(people: People) -> None:
+    monday = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    for days, text in enumerate(("I play the cello.", "My sister Lea is a nurse.", "I live in Porto.")):
+        await people.say(text, sent_at=monday - timedelta(days=4 * days + 2), conversation=f"c{days}")
+    await people.say("What did I tell you last week?", sent_at=monday, conversation="now")
+    told = (await people.account())["memories"]
+    then = {each["text"] for each in told if each["signals"]["time"] > 0}
+    assert then == {each["text"] for each in told[:2]} == {"I play the cello.", "My sister Lea is a nurse."}
 
 
 async def test_ben_recalls_nothing_of_anas(people: People) -> None:
@@ -100,7 +129,8 @@ async def test_the_index_knows_people_by_pseudonyms_and_holds_their_vectors_turn
     (one, ones), (other, others) = found
     assert one["user"] != other["user"]
     assert {one["user"], other["user"]}.isdisjoint({await people.id("ana"), await people.id("ben")})
-    assert set(one) == {"user", "audience"}
+    assert set(one) == {"user", "audience", "digest"}
+    assert one["digest"] != other["digest"]
     assert abs(float(ones @ others)) < 0.4, "the same words of two people can't be told to be the same"
 
 
@@ -243,7 +273,7 @@ async def test_of_much_that_waits_the_newest_is_told_at_once(people: People) -> 
         await people.say(text)
     mine = [row for row in await people.house.rows(messages) if row.remembered]
     (user,) = {row.user_id for row in mine}
-    await people.app.index.clear()
+    await empty_chroma(people.app.settings.chroma_url or "")
     await people.app.indexer.queue_all()
     await people.app.indexer.flush_few(user)
     assert await people.app.indexer.behind() == 2
@@ -262,7 +292,8 @@ async def test_an_index_made_anew_with_another_model_rests_rather_than_fails(peo
 
     url = people.app.settings.chroma_url or ""
     try:
-        await MemoryIndex(url, others).clear()
+        await empty_chroma(url)
+        await MemoryIndex(url, others).check()
         with pytest.raises(Exception, match="mneme reindex"):
             await people.app.indexer.check()
         reply = await people.say("What am I allergic to?", conversation="elsewhere")
@@ -272,4 +303,4 @@ async def test_an_index_made_anew_with_another_model_rests_rather_than_fails(peo
         await people.work()
         assert await people.job_states() == ["done", "done"]
     finally:
-        await people.app.index.clear()
+        await empty_chroma(url)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from core.memory.dates import Bound, resolve
+from core.memory.dates import Bound, mentioned, resolve
 
 SAID = datetime(2026, 11, 25, 21, 30, tzinfo=UTC)
 
@@ -105,3 +105,33 @@ def test_a_period_has_a_first_and_a_last_day(phrase: str, begin: str, end: str) 
     period = resolve(phrase, SAID, "en")
     assert period is not None
     assert (str(period.begin), str(period.end)) == (begin, end)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "dates"),
+    [
+        ("en", "What did I tell you last week?", ["week of 2026-11-16"]),
+        ("en", "What am I doing on Friday, and next Tuesday?", ["2026-11-20", "2026-11-27", "2026-12-01"]),
+        ("en", "What happened in May 2025?", ["2025-05"]),
+        ("en", "What did I do in May?", ["2026-05", "2027-05"]),
+        (
+            "en",
+            "Did I say so on 3 June, three days ago, or the day before yesterday?",
+            ["2026-06-03", "2027-06-03", "2026-11-22", "2026-11-23"],
+        ),
+        ("en", "May I have a tea today? I might march on.", []),
+        ("de", "Was habe ich letzte Woche erzählt?", ["week of 2026-11-16"]),
+        ("de", "Was steht morgen an, und vor zwei Wochen?", ["2026-11-26", "week of 2026-11-09"]),
+        ("de", "Guten Morgen! Was frühstücke ich am Morgen?", []),
+        ("fr", "Qu'est-ce que j'ai raconté la semaine dernière ?", ["week of 2026-11-16"]),
+        ("fr", "Qu'est-ce que je fais dans deux semaines ?", ["week of 2026-12-07"]),
+        ("es", "¿Qué conté la semana pasada?", ["week of 2026-11-16"]),
+        ("es", "¿Qué desayuno por la mañana?", []),
+        ("pt", "O que contei na semana passada?", ["week of 2026-11-16"]),
+        ("pt", "O que faço depois de amanhã?", ["2026-11-27"]),
+        ("ja", "先週何を話した？", ["week of 2026-11-16"]),
+        ("ja", "3日前に何をした？", ["2026-11-22"]),
+    ],
+)
+def test_what_a_text_speaks_of_is_found_in_it(language: str, text: str, dates: list[str]) -> None:
+    assert [str(each) for each in mentioned(text, SAID, language)] == dates

@@ -14,7 +14,7 @@ def lexicon_of(*texts: str) -> Lexicon:
     """One message a minute, in one private conversation."""
     lexicon = Lexicon()
     for number, text in enumerate(texts):
-        lexicon.add(f"m{number}", text, "private", ("c", NOON + timedelta(minutes=number)))
+        lexicon.add(f"m{number}", text, "private", NOON + timedelta(minutes=number), "c")
     return lexicon
 
 
@@ -65,7 +65,7 @@ def test_neighbours_are_of_one_conversation_and_one_sitting() -> None:
         ("m3", "a", 2 + SITTING / timedelta(minutes=1)),
         ("m4", "a", 3 + 2 * SITTING / timedelta(minutes=1)),
     ):
-        lexicon.add(entry, "word", "private", (conversation, NOON + timedelta(minutes=minutes)))
+        lexicon.add(entry, "word", "private", NOON + timedelta(minutes=minutes), conversation)
     lexicon.add("c5", "word", "private")
     scores = np.array([1, 2, 4, 8, 16, 32], dtype=np.float32)
     assert list(lexicon.beside(scores)) == [4, 0, 8, 4, 0, 0]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.memory.lexicon import Lexicon
-from core.memory.ranking import CANDIDATES, Candidate, rank
+from core.memory.ranking import CANDIDATES, TIME_WEIGHT, Candidate, by_chance, rank
 from core.storage.index import Neighbour
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -17,7 +17,7 @@ def lexicon() -> Lexicon:
     """Entries that stand alone, each in a conversation of its own."""
     made = Lexicon()
     for number, text in enumerate(TEXTS):
-        made.add(f"m{number}", text, "team" if number == 4 else "private", (f"c{number}", NOON))
+        made.add(f"m{number}", text, "team" if number == 4 else "private", NOON, f"c{number}")
     return made
 
 
@@ -55,8 +55,8 @@ def test_what_the_index_did_not_find_is_found_by_its_words(lexicon: Lexicon) -> 
 def test_what_stands_beside_an_answer_is_lifted() -> None:
     lexicon = Lexicon()
     for number in range(4):
-        said = ("c", NOON + timedelta(minutes=number)) if number < 3 else ("other", NOON)
-        lexicon.add(f"m{number}", f"word {number}", "private", said)
+        at, conversation = (NOON + timedelta(minutes=number), "c") if number < 3 else (NOON, "other")
+        lexicon.add(f"m{number}", f"word {number}", "private", at, conversation)
     found = ranked(lexicon, near(m1=0.5, m3=0.1, m0=0.09, m2=0.09))
     assert ids(found) == ["m1", "m0", "m2", "m3"]
     assert found[1].beside == pytest.approx(found[0].meaning / 2 + found[2].meaning / 4)
@@ -64,8 +64,8 @@ def test_what_stands_beside_an_answer_is_lifted() -> None:
 
 def test_an_audience_sees_its_own_alone_and_nothing_leaks_by_a_neighbour() -> None:
     lexicon = Lexicon()
-    lexicon.add("m0", "violin", "private", ("c", NOON))
-    lexicon.add("m1", "rain", "team", ("c", NOON))
+    lexicon.add("m0", "violin", "private", NOON, "c")
+    lexicon.add("m1", "rain", "team", NOON, "c")
     found = near(m0=0.9, m1=0.1)
     assert ids(ranked(lexicon, found, "violin", audience="team")) == ["m1"]
     assert ranked(lexicon, found, "violin", audience="team")[0].beside == 0
@@ -90,5 +90,37 @@ def test_among_many_only_what_is_above_the_usual_counts() -> None:
 
 def test_signals_add_up(lexicon: Lexicon) -> None:
     for each in ranked(lexicon, near(m0=0.5, m1=0.2), "violin rain"):
-        assert each.score == pytest.approx(each.meaning + each.words + each.beside)
+        assert each.score == pytest.approx(each.meaning + each.words + each.time + each.beside)
         assert each.signals["similarity"] == each.similarity
+
+
+def test_what_comes_near_by_chance_does_not_fit(lexicon: Lexicon) -> None:
+    fitting = {each.id: each.fits for each in ranked(lexicon, near(m0=0.3, m1=0.08, m2=-0.02))}
+    assert fitting == {"m0": True, "m1": False, "m2": False}
+
+
+def test_who_shares_most_words_fits_whatever_the_index_says(lexicon: Lexicon) -> None:
+    fitting = {each.id: each.fits for each in ranked(lexicon, near(m0=0.01, m1=0.02), "violin")}
+    assert fitting == {"m0": True, "m1": False}
+
+
+def test_among_more_something_unrelated_comes_nearer() -> None:
+    nearest = [by_chance(entries) for entries in (0, 1, 10, 100, 1_000, 100_000)]
+    assert nearest == sorted(nearest)
+    assert nearest[0] == nearest[2] > 0.05
+    assert nearest[-1] < 0.3
+
+
+def test_what_was_said_when_the_question_asks_for_it_is_found_without_meaning_or_words() -> None:
+    lexicon = Lexicon()
+    for day in range(5):
+        lexicon.add(
+            f"m{day}", f"word{day}", "team" if day == 3 else "private", NOON + timedelta(days=day), f"c{day}"
+        )
+    lexicon.add("c9", "word9", "private")
+    asked = (NOON + timedelta(days=2), NOON + timedelta(days=3))
+    found = rank(near(m0=0.4), lexicon, "", audience="private", limit=9, during=[asked])
+    assert [(each.id, each.fits) for each in found] == [("m0", True), ("m2", True)]
+    assert found[1].score == found[1].signals["time"] == pytest.approx(TIME_WEIGHT)
+    every = rank([], lexicon, "", audience=None, limit=9, during=[asked, (NOON, NOON)])
+    assert sorted(ids(every)) == ["m0", "m2", "m3"]
