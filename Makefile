@@ -28,7 +28,7 @@ endif
 # The tests wait more than they work: three processes fit two cores.
 TESTERS ?= 3
 
-.PHONY: run test check chaos soak chaos-points chaos-outages machines lock bench bench-load bench-memory bench-gate bench-growth clean help
+.PHONY: run test check chaos soak chaos-points chaos-outages machines lock bench bench-load bench-memory bench-gate bench-answers bench-growth clean help
 
 run: $(RUNTIME) ## start Mneme and all it needs on this machine; Ctrl-C stops it
 	@exec $(BIN)/mneme run
@@ -81,6 +81,9 @@ bench-memory: $(DEV) ## what recall finds of the evidence in DATA=a-set.json.gz,
 
 bench-growth: $(DEV) ## how long a recall takes as a memory grows, beside plain Chroma (ARGS=--help says more)
 	@$(BIN)/python -m tests.benchmarks.growth $(ARGS)
+
+bench-answers: $(DEV) ## what a model answers with the memory, without, and with all that was told (ARGS="--life Ana")
+	@$(BIN)/python -m tests.benchmarks.answers $(ARGS)
 
 bench-gate: $(DEV) ## what gets through the write gate, of labelled messages (ARGS=--model lets the model read them)
 	@$(BIN)/python -m tests.benchmarks.gate $(ARGS)

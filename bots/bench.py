@@ -186,7 +186,7 @@ async def _tell(app: App, told: Told) -> tuple[str, dict[str, str]]:
         for start in range(0, len(letters), BATCH)
         for accepted in await app.inbox.take(letters[start : start + BATCH])
     ]
-    user_id = await _remember(app, inbox_ids[0])
+    user_id = await write_down(app, inbox_ids[0])
     async with app.database.read() as connection:
         written = await connection.execute(
             select(messages.c.id, inbox.c.id)
@@ -199,7 +199,7 @@ async def _tell(app: App, told: Told) -> tuple[str, dict[str, str]]:
     return user_id, names
 
 
-async def _remember(app: App, inbox_id: int) -> str:
+async def write_down(app: App, inbox_id: int) -> str:
     """Takes all that waits in the conversation as a lane does, and writes it down unanswered."""
     async with app.database.read() as connection:
         row = (await connection.execute(select(inbox).where(inbox.c.id == inbox_id))).one()
