@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bots.command import prepared
-from core.errors import UnknownUser
+from core.errors import ConfigurationError, UnknownUser
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -111,13 +111,26 @@ def export(user: Who, out: Out = None) -> None:
     if out is None:
         print(text)
         return
-    # A file of its own first: one that is there already may be open to others.
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=out.parent, delete=False
-    ) as draft:  # mode 0600
-        draft.write(text + "\n")
-    os.replace(draft.name, out)
+    try:
+        _write(out, text)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{out} can't be written ({error.strerror}): choose another --out."
+        ) from error
     print(f"Written to {out}.")
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file that nobody else may read, whole or not at all."""
+    # One of its own first: one that is there already may be open to others.
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as draft:
+        try:
+            draft.write(text + "\n")
+            draft.flush()
+            os.replace(draft.name, path)
+        except BaseException:
+            os.unlink(draft.name)
+            raise
 
 
 @asynccontextmanager

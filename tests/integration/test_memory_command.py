@@ -79,6 +79,14 @@ async def test_it_exports_a_file_for_its_owner_alone(people: People, mneme: Mnem
     out.chmod(0o644)
     await said(mneme, "export", "ana", "--out", str(out))
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    folder = tmp_path / "exports"
+    (folder / "taken").mkdir(parents=True)
+    for place in (folder / "taken", folder / "missing" / "ana.json"):
+        failed = await mneme.command("memory", "export", "ana", "--out", str(place))
+        assert failed.returncode != 0
+        assert f"{place} can't be written" in failed.stderr
+        assert "Traceback" not in failed.stderr
+    assert [each.name for each in folder.iterdir()] == ["taken"], "no draft is left"
 
 
 async def test_it_consolidates_and_takes_it_back(people: People, mneme: Mneme) -> None:
