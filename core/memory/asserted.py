@@ -18,6 +18,8 @@ TOLD_LETTERS = 4
 """Where no words are parted, fewer letters are but a "this"."""
 ECHO_WORDS = 6
 """So many words in a row that the assistant said before are the assistant's."""
+TOPICS = ("of_name", "of_home", "of_work", "of_bond", "of_food", "of_health")
+"""Cues of what something is about."""
 
 _SENTENCE = re.compile(r"((?:[^.!?…。！？؟\n]|\.(?=\d))+)([.!?…。！？؟]*)")
 _QUESTION = re.compile("[?？؟]")
@@ -149,6 +151,12 @@ def is_joke(text: str) -> bool:
 def speaks_of_change(text: str) -> bool:
     """Whether something is said to be otherwise than before."""
     return bool(cue("change").search(text))
+
+
+def are_about_different_things(one: str, other: str) -> bool:
+    """Whether it is plain what both are about, and they have nothing of it in common."""
+    first, second = ({topic for topic in TOPICS if cue(topic).search(text)} for text in (one, other))
+    return bool(first and second) and not first & second
 
 
 def _around(pattern: re.Pattern[str], text: str, place: int, within: Span) -> Span:

@@ -7,6 +7,7 @@ from typing import Any
 
 from core.llm.language import language_of
 from core.memory.asserted import (
+    are_about_different_things,
     asserted,
     is_joke,
     is_passing,
@@ -120,7 +121,8 @@ def _related(claim: Claim, raw: Mapping[str, Any], sentence: str, known: Mapping
     """The claim with the memory that it confirms or replaces, if the message bears that out.
 
     To confirm a memory the message has to say it, too, and not that it is over. To replace one it has to
-    speak of a change, or the two have to be of one kind and share a word.
+    speak of a change, or the two have to be of one kind and share a word; and they mustn't plainly be about
+    different things, as a name and a home are.
     """
     memory = known.get(raw.get("known", 0))
     if memory is None or memory.subject != claim.subject:
@@ -130,7 +132,8 @@ def _related(claim: Claim, raw: Mapping[str, Any], sentence: str, known: Mapping
         return replace(claim, change=Change.CONFIRMS, known=memory.id)
     differ = folded(memory.text) != folded(claim.text)
     alike = memory.kind is claim.kind and _words(memory.text) & _words(claim.text)
-    if change == Change.REPLACES and differ and (says_so or alike):
+    apart = are_about_different_things(memory.text, f"{claim.text} {sentence}")
+    if change == Change.REPLACES and differ and (says_so or alike) and not apart:
         return replace(claim, change=Change.REPLACES, known=memory.id)
     return claim
 
