@@ -18,7 +18,8 @@ TOLD_LETTERS = 4
 """Where no words are parted, fewer letters are but a "this"."""
 ECHO_WORDS = 6
 """So many words in a row that the assistant said before are the assistant's."""
-TOPICS = ("of_name", "of_home", "of_work", "of_bond", "of_food", "of_health")
+HOME = "of_home"
+TOPICS = (HOME, "of_name", "of_work", "of_bond", "of_food", "of_health")
 """Cues of what something is about."""
 
 _SENTENCE = re.compile(r"((?:[^.!?…。！？؟\n]|\.(?=\d))+)([.!?…。！？؟]*)")
@@ -155,8 +156,17 @@ def speaks_of_change(text: str) -> bool:
 
 def are_about_different_things(one: str, other: str) -> bool:
     """Whether it is plain what both are about, and they have nothing of it in common."""
-    first, second = ({topic for topic in TOPICS if cue(topic).search(text)} for text in (one, other))
+    first, second = _topics(one), _topics(other)
     return bool(first and second) and not first & second
+
+
+def is_about_a_home(text: str) -> bool:
+    """Whether it says where somebody lives, and nothing else."""
+    return _topics(text) == {HOME}
+
+
+def _topics(text: str) -> set[str]:
+    return {topic for topic in TOPICS if cue(topic).search(text)}
 
 
 def _around(pattern: re.Pattern[str], text: str, place: int, within: Span) -> Span:

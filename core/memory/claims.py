@@ -1,6 +1,6 @@
 """Memories: claims about a person, each resting on what that person wrote (P3)."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -137,7 +137,7 @@ class Memory:
 class Claim:
     """What a model read out of a message, checked by the write gate.
 
-    `known` is the id of the memory that it confirms or replaces, as `change` says.
+    `known` are the ids of the memories that it confirms or replaces, as `change` says.
     """
 
     kind: Kind
@@ -150,7 +150,7 @@ class Claim:
     valid_from: datetime
     valid_until: datetime | None = None
     change: Change = Change.NONE
-    known: str | None = None
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +184,19 @@ class Memories:
         if claim.change is Change.NONE and (noted := await self._noted(connection, user_id, claim)):
             return noted
         known = await self._known(connection, user_id, claim)
-        same = known.id if known and claim.change is Change.CONFIRMS else None
+        same = known[0].id if known and claim.change is Change.CONFIRMS else None
         memory_id: str | None = same or await connection.scalar(self._saying(user_id, claim))
         is_new = memory_id is None
         if memory_id is None:
             memory_id = await self._insert(connection, user_id, claim, claim.line.audience)
-            if known and known.valid_from <= claim.valid_from:
-                await self._retire(connection, user_id, known.id, claim.valid_from, replaced_by=memory_id)
-            elif known:
-                await self._retire(connection, user_id, memory_id, known.valid_from, replaced_by=known.id)
+            later = [each for each in known if each.valid_from > claim.valid_from]
+            for each in known[: len(known) - len(later)]:
+                await self._retire(connection, user_id, each.id, claim.valid_from, replaced_by=memory_id)
+            if later:
+                next_one = later[0]
+                await self._retire(
+                    connection, user_id, memory_id, next_one.valid_from, replaced_by=next_one.id
+                )
         if await self._cite(connection, memory_id, claim) and not is_new:
             # If a consolidation made it: now the person has said so themselves.
             own = update(memories).where(memories.c.id == memory_id)
@@ -281,14 +285,14 @@ class Memories:
 
     async def _known(
         self, connection: AsyncConnection, user_id: str, claim: Claim
-    ) -> Row[str, datetime] | None:
-        """The memory that the claim speaks of, if it still holds."""
-        if claim.known is None:
-            return None
+    ) -> Sequence[Row[str, datetime]]:
+        """The memories that the claim speaks of and that still hold, in the order since when they do."""
+        if not claim.known:
+            return []
         wanted = select(memories.c.id, memories.c.valid_from).where(
-            memories.c.id == claim.known, _holds(user_id, claim.line.audience)
+            memories.c.id.in_(claim.known), _holds(user_id, claim.line.audience)
         )
-        return (await connection.execute(wanted)).one_or_none()
+        return (await connection.execute(wanted.order_by(memories.c.valid_from, memories.c.id))).all()
 
     def _saying(self, user_id: str, claim: Claim) -> Select[str]:
         """The memory that holds and says just the same."""

@@ -9,6 +9,7 @@ from core.llm.language import language_of
 from core.memory.asserted import (
     are_about_different_things,
     asserted,
+    is_about_a_home,
     is_joke,
     is_passing,
     is_standing,
@@ -118,24 +119,34 @@ def _with_date(text: str, phrase: str, period: Period) -> str:
 
 
 def _related(claim: Claim, raw: Mapping[str, Any], sentence: str, known: Mapping[int, Memory]) -> Claim:
-    """The claim with the memory that it confirms or replaces, if the message bears that out.
+    """The claim with the memories that it confirms or replaces, if the message bears that out.
 
     To confirm a memory the message has to say it, too, and not that it is over. To replace one it has to
     speak of a change, or the two have to be of one kind and share a word; and they mustn't plainly be about
-    different things, as a name and a home are.
+    different things, as a name and a home are. A new home replaces every other, whichever the model named.
     """
-    memory = known.get(raw.get("known", 0))
-    if memory is None or memory.subject != claim.subject:
+    named = known.get(raw.get("known", 0))
+    if named is None:
         return claim
     change, says_so = raw.get("change"), speaks_of_change(sentence)
-    if change == Change.CONFIRMS and not says_so and _supported(memory.text, claim.line.text):
-        return replace(claim, change=Change.CONFIRMS, known=memory.id)
-    differ = folded(memory.text) != folded(claim.text)
-    alike = memory.kind is claim.kind and _words(memory.text) & _words(claim.text)
-    apart = are_about_different_things(memory.text, f"{claim.text} {sentence}")
-    if change == Change.REPLACES and differ and (says_so or alike) and not apart:
-        return replace(claim, change=Change.REPLACES, known=memory.id)
-    return claim
+    ours = named.subject == claim.subject
+    if change == Change.CONFIRMS and ours and not says_so and _supported(named.text, claim.line.text):
+        return replace(claim, change=Change.CONFIRMS, known=(named.id,))
+    if change != Change.REPLACES:
+        return claim
+    is_new_home = says_so and is_about_a_home(claim.text)
+
+    def is_over(memory: Memory) -> bool:
+        if memory.subject != claim.subject or folded(memory.text) == folded(claim.text):
+            return False
+        if is_new_home and is_about_a_home(memory.text):
+            return True
+        alike = memory.kind is claim.kind and bool(_words(memory.text) & _words(claim.text))
+        apart = are_about_different_things(memory.text, f"{claim.text} {sentence}")
+        return memory is named and (says_so or alike) and not apart
+
+    over = tuple(memory.id for memory in known.values() if is_over(memory))
+    return replace(claim, change=Change.REPLACES, known=over) if over else claim
 
 
 def _words(text: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -295,9 +296,31 @@ def test_a_memory_is_confirmed_or_replaced_only_as_the_message_bears_out(
     if claim is None:
         assert becomes is NEW
     else:
-        assert (claim.change, claim.known) == (becomes, None if becomes is NEW else "k1")
+        assert (claim.change, claim.known) == (becomes, () if becomes is NEW else ("k1",))
     other = check({**raw, "known": 2}, {1: line(said)}, known={1: known})
     assert other is None or other.change is NEW
+
+
+def test_a_new_home_replaces_every_other_one_whichever_the_model_named() -> None:
+    texts = [
+        "Is called Ana.",
+        "Lives in Porto.",
+        "Works as a nurse.",
+        "Ana lives in Lisbon now.",
+        "Moved to Rome.",
+    ]
+    known = {n: replace(memory(text), id=f"k{n}") for n, text in enumerate(texts, start=1)}
+    known[5] = replace(known[5], subject="Lea")
+    said = "I moved again: I live in Madrid now."
+    raw = {"message": 1, "quote": said, "kind": "fact", "text": "Lives in Madrid.", "change": "replaces"}
+    for named, over in ((1, ("k2", "k4")), (2, ("k2", "k4")), (5, ("k2", "k4")), (9, ())):
+        claim = check({**raw, "known": named}, {1: line(said)}, known=known)
+        assert claim is not None
+        assert claim.known == over
+    desk = {**raw, "quote": "I bought a desk now", "text": "Bought a desk.", "known": 2}
+    claim = check(desk, {1: line("I bought a desk now.")}, known={2: known[2], 4: known[4]})
+    assert claim is not None
+    assert "k4" not in claim.known
 
 
 def test_maybe_is_not_yes() -> None:
