@@ -107,7 +107,7 @@ class MemoryIndex:
     async def begin(self) -> State:
         """Has an index of our make be there, to be filled; beside one of another make, which serves on."""
         ours = await self.stamp()
-        found = {collection.name: collection for collection in await self._every()}
+        found = await self._every()
         if ours.name in found:
             return State(found[ours.name].metadata["state"])
         state = State.FILLING if found else State.SERVING
@@ -122,10 +122,10 @@ class MemoryIndex:
         """Removes what is of another make."""
         ours = (await self.stamp()).name
         client = await self._client()
-        for collection in await self._every():
-            if not collection.name.startswith(ours):
+        for name in await self._every():
+            if not name.startswith(ours):
                 with suppress(_CollectionGone):
-                    await _call(client.delete_collection(collection.name))
+                    await _call(client.delete_collection(name))
 
     async def put(self, user: str, entries: Sequence[Entry], *, alone: bool = False) -> None:
         """Adds the user's entries, replacing those with the same ids. Vectors have shape (d,)."""
@@ -156,12 +156,11 @@ class MemoryIndex:
 
         await self._on_collection(user, alone, gone)
         ours, found = await self.stamp(), await self._every()
-        for mark in filter(_is_mark, found):
-            theirs = _collection_of(user, mark.name, mark.metadata["collections"], alone=alone)
-            for collection in found:
-                if collection.name == theirs and mark.name != ours.name:
-                    with suppress(_CollectionGone):
-                        await _call(gone(collection))
+        for mark in filter(_is_mark, found.values()):
+            name = _collection_of(user, mark.name, mark.metadata["collections"], alone=alone)
+            if mark.name != ours.name and name in found:
+                with suppress(_CollectionGone):
+                    await _call(gone(found[name]))
 
     async def leave(self, user: str, *, alone: bool = False) -> None:
         """Removes all that is the user's from the collection."""
@@ -249,7 +248,7 @@ class MemoryIndex:
         try:
             mark = await _call(client.get_collection(ours.name, embedding_function=None))
         except _CollectionGone:
-            marks = {each.name: each for each in await self._every() if _is_mark(each)}
+            marks = {name: each for name, each in (await self._every()).items() if _is_mark(each)}
             if not marks:
                 return None
             if ours.name not in marks:
@@ -264,11 +263,11 @@ class MemoryIndex:
         )
         return await _call(made)
 
-    async def _every(self) -> list[AsyncCollection]:
-        """All collections of all makes."""
+    async def _every(self) -> dict[str, AsyncCollection]:
+        """All collections of all makes, by name."""
         client = await self._client()
         found = await _call(client.list_collections())
-        return [each for each in found if each.name.startswith(PREFIX)]
+        return {each.name: each for each in found if each.name.startswith(PREFIX)}
 
     async def _collection(self, name: str) -> AsyncCollection:
         if name not in self._collections:

@@ -132,9 +132,7 @@ async def _tell(house: House, life: Life, told: Told) -> None:
 
 async def _read(house: House) -> None:
     """Does what the worker would have done by now."""
-    while due := await house.app.jobs.due():
-        for job_id in due:
-            await house.app.job_runner.run(job_id)
+    await house.work()
     await house.app.indexer.flush()
 
 

@@ -51,6 +51,12 @@ class House:
 
         await until(quiet, within_seconds)
 
+    async def work(self) -> None:
+        """Does the jobs that are due, and those that these make due."""
+        while due := await self.app.jobs.due():
+            for job_id in due:
+                await self.app.job_runner.run(job_id)
+
 
 @asynccontextmanager
 async def a_house(settings: Settings, clock: Clock | None = None) -> AsyncIterator[House]:

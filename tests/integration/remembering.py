@@ -106,9 +106,7 @@ class People:
 
     async def work(self) -> None:
         """Does the jobs that are due, and those that these make due."""
-        while due := await self.app.jobs.due():
-            for job_id in due:
-                await self.app.job_runner.run(job_id)
+        await self.house.work()
 
     async def id(self, person: str = "ana") -> str:
         async with self.app.database.read() as connection:
