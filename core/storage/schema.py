@@ -298,3 +298,15 @@ sign_ins = _table(
     Column("expires_at", UtcDateTime, nullable=False),
 )
 """The web chat's one-time links (kind "link", deleted by use) and its sessions (kind "session")."""
+
+audit = _table(
+    "audit",
+    _serial(),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(32)),
+    Column("deed", String(32), nullable=False),
+    Column("user_id", String(32), index=True),
+    Column("detail", String(64)),
+)
+"""What was done to whose access or data. Ids of users are no foreign keys: a row outlives whom it is about.
+`actor`: the user who did it, null for the operator on the command line."""
