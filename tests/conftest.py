@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from bots.service import end_all
 from core.app import App, open_app
@@ -17,9 +18,18 @@ from core.clock import Clock, SystemClock
 from core.llm.breaker import Breakers
 from core.llm.tries import Patience, Tries
 from core.settings import Settings
-from core.storage.database import database_url, new_id, upgrade
+from core.storage.database import new_id, upgrade
 from tests.servers import chroma_server, postgresql_folder, postgresql_server, redis_server
 from tests.standins.model import ModelStandIn
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trust_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No certificate is trusted: none is needed here, and each client would load all there are, in 30 ms."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("SSL_CERT_FILE", raising=False)
+        environment.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("trusted")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -53,26 +63,69 @@ async def model() -> AsyncIterator[ModelStandIn]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database without tables, of each kind in turn."""
-    if request.param == "sqlite":
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of record in turn."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def empty_database(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables."""
+    if database_kind == "sqlite":
         yield f"sqlite:///{tmp_path / 'mneme.db'}"
         return
-    server: str = request.getfixturevalue("postgresql_url")
+    with postgresql_database(request.getfixturevalue("postgresql_url")) as url:
+        yield url
+
+
+@pytest.fixture
+def migrated_database(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with this version's tables, and nothing in them."""
+    if database_kind == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "mneme.db")
+        yield f"sqlite:///{tmp_path / 'mneme.db'}"
+        return
+    template = request.getfixturevalue("postgresql_template")
+    with postgresql_database(request.getfixturevalue("postgresql_url"), template) as url:
+        yield url
+
+
+# To migrate takes longer than many a test: it is done once, and then copied.
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("template") / "mneme.db"
+    upgrade(URL.create("sqlite", database=str(file)))
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url: str) -> Iterator[str]:
+    """The name of a database with this version's tables."""
+    with postgresql_database(postgresql_url) as url:
+        upgrade(make_url(url))
+        yield make_url(url).database or ""
+
+
+@contextmanager
+def postgresql_database(server: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a database of its own on the server, gone after the block."""
     name = f"mneme_{new_id()}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
 def settings(
-    empty_database: str, redis_url: str, chroma_url: str, model: ModelStandIn, tmp_path: Path
+    migrated_database: str, redis_url: str, chroma_url: str, model: ModelStandIn, tmp_path: Path
 ) -> Settings:
     """Settings of a whole Mneme of the test's own, impatient where people would be patient."""
-    made = make_settings(
-        database_url=empty_database,
+    return make_settings(
+        database_url=migrated_database,
         redis_url=redis_url,
         chroma_url=chroma_url,
         openai_base_url=model.base_url,
@@ -80,8 +133,6 @@ def settings(
         openai_model=model.model,
         mneme_data_dir=tmp_path / "data",
     )
-    upgrade(database_url(made))
-    return made
 
 
 def make_settings(**values: object) -> Settings:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ BUSY_TIMEOUT_MS = 5_000
 STANDSTILL_MS = 5_000
 TURN_SECONDS = 10.0
 """How long a writer waits for this process's other writers, and for a connection to PostgreSQL."""
+MIGRATIONS = Path(__file__).parent / "migrations"
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # a committed inbox row outlives a power cut
@@ -227,7 +229,7 @@ def database_url(settings: Settings) -> URL:
 
 def _alembic(url: URL) -> tuple[Config, URL]:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     driver = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql+psycopg"
     return config, url.set(drivername=driver)
 
@@ -258,17 +260,20 @@ def upgrade(url: URL) -> None:
         engine.dispose()
 
 
+@cache
+def _newest_revision() -> str | None:
+    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
 async def require_newest_schema(database: Database) -> None:
     """Refuses to work on an older or newer schema than this code's.
 
     Raises:
         ConfigurationError: with the command that mends it.
     """
-    config, _ = _alembic(database.url)
-    newest = ScriptDirectory.from_config(config).get_current_head()
     async with database.read() as connection:
         current = await connection.run_sync(
             lambda sync: MigrationContext.configure(sync).get_current_revision()
         )
-    if current != newest:
+    if current != _newest_revision():
         raise ConfigurationError("The database's schema isn't this version's: run `mneme migrate`.")

@@ -34,9 +34,9 @@ expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture
-def empty_database(tmp_path: Path) -> str:
+def database_kind() -> str:
     """What the page does is the same over either database: one of them will do."""
-    return f"sqlite:///{tmp_path / 'mneme.db'}"
+    return "sqlite"
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from tests.standins.paper import CHANNEL, WORKSPACE, letter
 
 Body = dict[str, Any]
 
-ONE_DATABASE = pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
+ONE_DATABASE = pytest.mark.parametrize("database_kind", ["sqlite"])
 """For tests of what doesn't differ between the databases."""
 
 

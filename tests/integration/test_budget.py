@@ -17,7 +17,7 @@ from core.clock import SystemClock
 from core.errors import BudgetExhausted
 from core.llm.budget import Budget, DailyBudget, Level, Unlimited, build_budget
 from core.llm.model import Usage
-from core.storage.database import Database, database_url, upgrade
+from core.storage.database import Database
 from core.storage.schema import day_totals, spendings, users
 from tests.conftest import make_settings
 from tests.standins.clock import NOON, StoppedClock
@@ -26,9 +26,8 @@ DAY_SECONDS = 24 * 60 * 60
 
 
 @pytest.fixture
-async def database(empty_database: str) -> AsyncIterator[Database]:
-    database = Database(database_url(make_settings(database_url=empty_database)))
-    await asyncio.to_thread(upgrade, database.url)
+async def database(migrated_database: str) -> AsyncIterator[Database]:
+    database = Database.from_settings(make_settings(database_url=migrated_database))
     async with database.write() as connection:
         await connection.execute(
             insert(users), [{"id": name, "created_at": NOON, "admitted_at": NOON} for name in ("ana", "ben")]

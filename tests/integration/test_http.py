@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -32,9 +31,9 @@ OUR_LABELS = {"channel", "outcome", "model", "purpose", "kind", "le"}
 
 
 @pytest.fixture
-def empty_database(tmp_path: Path) -> str:
+def database_kind() -> str:
     """SQLite: what is tested here doesn't hang on the kind of record."""
-    return f"sqlite:///{tmp_path / 'mneme.db'}"
+    return "sqlite"
 
 
 @pytest.fixture

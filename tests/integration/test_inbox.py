@@ -93,7 +93,7 @@ async def test_batches_that_cross_each_other_are_all_taken_once(
     assert len(await house.rows(inbox)) == len(await house.rows(users)) == 100
 
 
-@pytest.mark.parametrize("empty_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["postgresql"])
 async def test_a_process_that_stands_still_at_the_door_holds_nobody_up_for_long(house: House) -> None:
     async def stand_still() -> None:
         async with house.app.database.write() as connection:
@@ -222,7 +222,7 @@ async def test_nobody_edits_what_somebody_else_wrote(house: House, model: ModelS
         assert len(written) == count
 
 
-@pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 async def test_a_full_disk_refuses_and_what_comes_again_is_taken(house: House) -> None:
     message = letter("x" * MAX_TEXT_CHARS, event="update-1")
     await _limit_pages(house, 0)
@@ -238,7 +238,7 @@ async def test_a_full_disk_refuses_and_what_comes_again_is_taken(house: House) -
     assert len(house.paper.sheets) == 1
 
 
-@pytest.mark.parametrize("empty_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["postgresql"])
 async def test_a_stopped_postgresql_refuses_and_what_comes_again_is_taken(
     open_settings: Settings,
 ) -> None:

@@ -20,7 +20,7 @@ from core.messages import ConversationRef, Enclosure, EnclosureKind, Sender
 from core.privacy.keys import load_master_key
 from core.privacy.vault import Vault
 from core.settings import Settings
-from core.storage.database import Database, database_url, upgrade
+from core.storage.database import Database
 from core.storage.schema import conversations, jobs, keys
 from tests.conftest import make_settings
 from tests.integration.remembering import People, people_of, reader
@@ -35,13 +35,13 @@ SAID, NAMED, ADDRESSED, ENCLOSED, ANSWERED, CLAIMED, FOLDED = NEEDLES
 
 
 @pytest.fixture
-def whole(empty_database: str, model: ModelStandIn, tmp_path: Path) -> Iterator[Settings]:
+def whole(migrated_database: str, model: ModelStandIn, tmp_path: Path) -> Iterator[Settings]:
     """Settings over stores of the test's own, all of whose files can be read."""
     with ExitStack() as stack:
         for part in ("redis", "chroma"):
             (tmp_path / part).mkdir()
         made = make_settings(
-            database_url=empty_database,
+            database_url=migrated_database,
             redis_url=stack.enter_context(redis_server(tmp_path / "redis")),
             chroma_url=stack.enter_context(chroma_server(tmp_path / "chroma")),
             openai_base_url=model.base_url,
@@ -52,7 +52,6 @@ def whole(empty_database: str, model: ModelStandIn, tmp_path: Path) -> Iterator[
             access="open",
             fold_messages=4,
         )
-        upgrade(database_url(made))
         yield made
 
 
@@ -162,10 +161,8 @@ async def any_done(app: App) -> bool:
 
 
 @pytest.fixture
-async def database(empty_database: str) -> AsyncIterator[Database]:
-    settings = make_settings(database_url=empty_database)
-    upgrade(database_url(settings))
-    opened = Database.from_settings(settings)
+async def database(migrated_database: str) -> AsyncIterator[Database]:
+    opened = Database.from_settings(make_settings(database_url=migrated_database))
     yield opened
     await opened.close()
 

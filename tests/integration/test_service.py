@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import httpx
 import pytest
@@ -30,9 +29,9 @@ NOISE = b"GET / HTTP/1.1\r\nthe blue heron\r\n\r\n"
 
 
 @pytest.fixture
-def empty_database(tmp_path: Path) -> str:
+def database_kind() -> str:
     """SQLite: what is tested here doesn't hang on the kind of record."""
-    return f"sqlite:///{tmp_path / 'mneme.db'}"
+    return "sqlite"
 
 
 # In this process
