@@ -52,9 +52,26 @@ def _fail(error: MnemeError, status: int) -> NoReturn:
 @app.command()
 def run() -> None:
     """Start everything on this machine, and stop it again with Ctrl-C."""
+    from core.egress import enforce
     from deploy import local
 
-    raise SystemExit(local.run(load_settings()))
+    settings = load_settings()
+    enforce(settings)
+    raise SystemExit(local.run(settings))
+
+
+@app.command(name="fetch-model")
+def fetch_model() -> None:
+    """Fetch the local model, so that later starts need no network."""
+    from deploy.local_model import ensure
+
+    settings = prepared()
+    may_fetch = settings.privacy_mode == "open"
+    print(ensure(settings.local_model, settings.mneme_data_dir, _tell, may_fetch=may_fetch))
+
+
+def _tell(step: str) -> None:
+    print(step, file=sys.stderr)
 
 
 @app.command()

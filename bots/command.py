@@ -11,7 +11,7 @@ LARGE_BYTES = 256 * 1024
 
 
 def prepared() -> Settings:
-    """The settings, with logging set up as they say.
+    """The settings, with logging set up and connections kept to what they say.
 
     Raises:
         ConfigurationError: a setting is missing or wrong; the text is the cure.
@@ -19,6 +19,10 @@ def prepared() -> Settings:
     _give_back_memory()
     settings = load_settings()
     set_up_logging(settings)
+    if settings.privacy_mode == "local":
+        from core.egress import enforce
+
+        enforce(settings)
     return settings
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from bots.address import service_url
 from core.clock import SystemClock
 from core.delivery.dead_letters import Circumstances, DeadLetter, DeadLetters, Words
+from core.destinations import leaving
 from core.errors import MnemeError
 from core.memory.dead_jobs import DeadJobs
 from core.privacy.keys import load_master_key
@@ -78,7 +79,7 @@ async def sign_in_link(settings: Settings, name: str) -> str:
 
 async def welcome(settings: Settings) -> list[str]:
     """Where to go, a line each."""
-    parts = await _parts(settings) or {}
+    parts = (await _ready(settings) or {"parts": {}})["parts"]
     lines = [
         f"Web chat   {await sign_in_link(settings, OWNER)}",
         "           (this link works once; `mneme sign-in` prints another)",
@@ -90,6 +91,8 @@ async def welcome(settings: Settings) -> list[str]:
         lines.append("Access     open: everybody on Telegram and Slack is let in")
     else:
         lines.append(f"Access     first send /start {access.code} on Telegram, !start {access.code} on Slack")
+    if settings.privacy_mode == "local":
+        lines.append(f"Privacy    local: {leaving(settings)}")
     if settings.mneme_on_trial:
         lines.append(
             "Model      the small one on this machine: for trying out, not for facts about the world"
@@ -135,14 +138,15 @@ async def doctor(settings: Settings) -> tuple[list[str], bool]:
             dead = [await keeper.count() for keeper in keepers.values()]
     except MnemeError as error:
         findings.append(("data and database", str(error)))
-    parts = await _parts(settings)
-    if parts is None:
+    ready = await _ready(settings)
+    if ready is None:
         findings.append(("service", f"doesn't answer at {service_url(settings)}: start it with `mneme run`"))
     else:
-        for name, state in parts.items():
+        for name, state in ready["parts"].items():
             off = state not in ("ready",) and not state.startswith("not configured")
             findings.append((name, state if off else None))
     findings.append(("language model", await _model_trouble(settings)))
+    findings.append(_privacy(settings, ready))
     lines = [
         f"{'ok' if trouble is None else 'NOT OK':<7} {name}" + (f": {trouble}" if trouble else "")
         for name, trouble in findings
@@ -153,14 +157,25 @@ async def doctor(settings: Settings) -> tuple[list[str], bool]:
     return lines, all(trouble is None for _, trouble in findings)
 
 
-async def _parts(settings: Settings) -> dict[str, str] | None:
+async def _ready(settings: Settings) -> dict[str, Any] | None:
+    """What the service says of itself; None when it doesn't answer."""
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
             answer = await client.get(f"{service_url(settings)}/readyz")
-            parts: dict[str, str] = answer.json()["parts"]
+            told = answer.json()
+            return {"parts": told["parts"], "privacy_mode": told["privacy_mode"]}
     except (httpx.HTTPError, ValueError, KeyError):
         return None
-    return parts
+
+
+def _privacy(settings: Settings, ready: dict[str, Any] | None) -> tuple[str, str | None]:
+    mode = settings.privacy_mode
+    try:
+        finding = f"privacy mode {mode}, {leaving(settings)}"
+    except MnemeError as error:
+        return f"privacy mode {mode}", str(error)
+    serves = mode if ready is None else ready["privacy_mode"]
+    return finding, None if serves == mode else f"the service runs with PRIVACY_MODE={serves}: start it anew"
 
 
 async def _model_trouble(settings: Settings) -> str | None:

@@ -81,7 +81,8 @@ class HttpFace:
             **self._states,
         }
         serves = parts["database"] == "ready"
-        return web.json_response({"ready": serves, "parts": parts}, status=200 if serves else 503)
+        answer = {"ready": serves, "parts": parts, "privacy_mode": self._settings.privacy_mode}
+        return web.json_response(answer, status=200 if serves else 503)
 
     async def _worker(self) -> str:
         try:

@@ -19,6 +19,7 @@
     │   ├── NotDelivered        certainly not delivered; may be sent again after `retry_after`
     │   ├── DeliveryUnknown     the request left, no answer came: never send it again
     │   └── Undeliverable       refused for good: the person blocked the bot, the chat is gone
+    ├── EgressRefused           PRIVACY_MODE=local: neither this machine nor a listed platform
     ├── NotDead                 no dead letter goes by that name; the text says what it is instead
     ├── UnknownUser             nobody, or more than one, goes by that name
     ├── LeaseLost               another worker holds the lane now; nothing may be committed
@@ -28,6 +29,7 @@
 where the error is handled.
 """
 
+import errno
 from datetime import datetime
 
 
@@ -113,6 +115,18 @@ class DeliveryUnknown(DeliveryError):
 
 class Undeliverable(DeliveryError):
     """Refused for good: the person blocked the bot, the chat is gone, the message can't be edited."""
+
+
+class EgressRefused(MnemeError, PermissionError):
+    """The other end is neither this machine nor a listed platform; nothing was sent.
+
+    An OSError, so that every library takes it for a connection that failed.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            errno.EACCES, f"PRIVACY_MODE=local refuses {host}: neither this machine nor a listed platform"
+        )
 
 
 class NotDead(MnemeError):

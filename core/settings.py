@@ -135,6 +135,10 @@ class Settings(BaseSettings):
         "code",
         description="open lets everybody on Telegram and Slack in; code asks for the printed code first.",
     )
+    privacy_mode: Literal["open", "local"] = Field(
+        "open",
+        description="local refuses every connection but to this machine, and to Telegram and Slack if set.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="DEBUG, INFO, WARNING or ERROR."
     )

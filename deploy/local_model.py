@@ -24,6 +24,11 @@ SPARE_DISK_BYTES = 256 * 2**20
 """What must be left on the disk beside the model, so that the record can still be written."""
 
 CURE = "Set LOCAL_MODEL=/path/to/model.gguf for a file of your own, or OPENAI_API_KEY, or OPENAI_BASE_URL."
+NOT_FETCHED = (
+    "PRIVACY_MODE=local fetches nothing, and {title} isn't there yet. Fetch it once with"
+    " `PRIVACY_MODE=open mneme fetch-model`, which sends nothing of anybody's, or put the file at {path}"
+    " (sha256 {sha256}), or set LOCAL_MODEL=/path/to/model.gguf for one of your own."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ def read_manifest(path: Path = MANIFEST) -> dict[str, LocalModel]:
     }
 
 
-def ensure(choice: str, data_dir: Path, say: Callable[[str], None]) -> Path:
+def ensure(choice: str, data_dir: Path, say: Callable[[str], None], *, may_fetch: bool = True) -> Path:
     """The model file for `LOCAL_MODEL=choice`, fetched into `data_dir`/models when it isn't there yet.
 
     It blocks, for minutes at a first start; `say` is told how far it is.
@@ -61,7 +66,7 @@ def ensure(choice: str, data_dir: Path, say: Callable[[str], None]) -> Path:
     models = read_manifest()
     name = automatic() if choice == "auto" else choice
     if name in models:
-        return fetched(models[name], data_dir / "models", say)
+        return fetched(models[name], data_dir / "models", say, may_fetch=may_fetch)
     if name.endswith(".gguf") or os.sep in name:
         return _own_file(Path(name).expanduser())
     raise ConfigurationError(f"LOCAL_MODEL must be auto, {', '.join(models)} or the path of a .gguf file")
@@ -91,17 +96,19 @@ def _own_file(path: Path) -> Path:
     return path.resolve()
 
 
-def fetched(model: LocalModel, folder: Path, say: Callable[[str], None]) -> Path:
+def fetched(model: LocalModel, folder: Path, say: Callable[[str], None], *, may_fetch: bool = True) -> Path:
     """The model's file in `folder`, from its first source that gives it.
 
     Raises:
-        ConfigurationError: no source does, or the disk doesn't take it.
+        ConfigurationError: no source does, or none may be asked, or the disk doesn't take it.
     """
     path = folder / model.file
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if _is_whole(path, model, say):
             return path
+        if not may_fetch:
+            raise ConfigurationError(NOT_FETCHED.format(title=model.title, path=path, sha256=model.sha256))
         say(f"The local model comes once: {model.title}, {model.licence}, {model.bytes / 1e9:.1f} GB")
         _fetch_from_any(model, path, say)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Fetches the local model in a process of its own, so that a fetch of minutes can be broken off.
 
-`python -m deploy.model_errand CHOICE DATA_DIR`: a line a step, and at the end the file's `file:` address.
+`python -m deploy.model_errand CHOICE DATA_DIR [--kept]`: a line a step, and at the end the file's `file:`
+address. With `--kept` nothing is fetched.
 """
 
 import os
@@ -11,9 +12,9 @@ from core.errors import ConfigurationError
 from deploy.local_model import ensure
 
 
-def main(choice: str, data_dir: Path) -> int:
+def main(choice: str, data_dir: Path, *, may_fetch: bool) -> int:
     try:
-        file = ensure(choice, data_dir, lambda step: print(step, flush=True))
+        file = ensure(choice, data_dir, lambda step: print(step, flush=True), may_fetch=may_fetch)
     except ConfigurationError as error:
         print(error, flush=True)
         return os.EX_CONFIG
@@ -22,4 +23,4 @@ def main(choice: str, data_dir: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), may_fetch="--kept" not in sys.argv[3:]))

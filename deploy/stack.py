@@ -182,6 +182,7 @@ class Stack:
             "deploy.model_errand",
             self.settings.local_model,
             str(self._data.path),
+            *(["--kept"] if self.settings.privacy_mode == "local" else []),
         ]
         if await errand(command, self._environment, self._hurry, tell):
             raise ConfigurationError(last or "The local model can't be had: set OPENAI_API_KEY")

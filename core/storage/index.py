@@ -288,8 +288,10 @@ class MemoryIndex:
     async def _connect(self) -> AsyncClientAPI:
         # In here, so that waiting for whoever connects already is part of the call's time.
         async with self._connecting:
+            # Otherwise it would take a collector of traces from the environment.
+            quiet = ChromaSettings(anonymized_telemetry=False, chroma_otel_collection_endpoint="")
             return self._connected or await chromadb.AsyncHttpClient(
-                self._host, self._port, ssl=self._ssl, settings=ChromaSettings(anonymized_telemetry=False)
+                self._host, self._port, ssl=self._ssl, settings=quiet
             )
 
 

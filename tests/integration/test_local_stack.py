@@ -293,6 +293,14 @@ def test_a_part_given_by_url_is_used_and_not_started(start: Starter, data: Path)
     assert not (data / "redis").exists()
 
 
+def test_in_local_mode_the_model_isn_t_fetched(start: Starter, data: Path) -> None:
+    started = start(PRIVACY_MODE="local", OPENAI_BASE_URL="", CHROMA_URL=NOBODY)
+    assert started.ends() == 1
+    assert "Mneme can't run: PRIVACY_MODE=local fetches nothing" in started.whole
+    assert not list(data.rglob("*.partial"))
+    assert none_living(data)
+
+
 async def test_other_commands_start_the_parts_they_need(data: Path, start: Starter) -> None:
     alone = settings(data, openai_base_url=NOBODY)
     async with parts_for(alone, {"redis", "model"}) as whole:

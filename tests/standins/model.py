@@ -29,16 +29,20 @@ Fault = Literal[
     "malformed_json",
     "too_long",
     "dropped",
+    "elsewhere",
 ]
 """What a request may meet.
 
 busy: 429 with Retry-After. broken: 500. too_long: 400, the prompt exceeds the context.
 hang: no answer until the server stops. dropped: the connection ends unanswered.
+elsewhere: 307, to another machine.
 cut: the connection ends amid the stream. malformed_chunk: a chunk amid the stream is no JSON.
 no_finish: the stream ends, as if well, without a finish_reason.
 malformed_json: a structured answer is no JSON.
 """
 
+ELSEWHERE = "198.51.100.1"
+"""An address that is nobody's (RFC 5737)."""
 EMBEDDING_DIMENSIONS = 64
 _WORD = re.compile(r"\w+")
 _FAULT_STATUS = {
@@ -182,6 +186,8 @@ class ModelStandIn:
             if request.transport:
                 request.transport.abort()
             return web.Response()
+        if fault == "elsewhere":
+            return web.Response(status=307, headers={"Location": f"http://{ELSEWHERE}{request.path}"})
         if fault is None or fault not in _FAULT_STATUS:
             return None
         status, code, kind, headers = _FAULT_STATUS[fault]

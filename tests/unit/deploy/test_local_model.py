@@ -212,6 +212,19 @@ def test_a_full_disk_is_said_before_anything_is_fetched(
     assert hub.ranges == []
 
 
+def test_what_may_not_be_fetched_has_to_be_there(
+    hub: Hub, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"PRIVACY_MODE=local fetches nothing.*fetch-model"
+    ) as caught:
+        fetched(from_hub(hub), tmp_path, say, may_fetch=False)
+    assert str(tmp_path / MODEL.file) in str(caught.value)
+    assert hub.ranges == []
+    (tmp_path / MODEL.file).write_bytes(CONTENT)
+    assert fetched(from_hub(hub), tmp_path, say, may_fetch=False).read_bytes() == CONTENT
+
+
 def test_a_folder_that_cant_be_made_is_said(tmp_path: Path, say: Callable[[str], None]) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigurationError, match="can't be kept"):
