@@ -84,6 +84,7 @@ class Service:
             ConfigurationError: another embedding model made the index, or the port is taken.
             ModelRefused: the embedding model's server doesn't know it.
         """
+        await self._app.erasure.reapply()
         for channel in self.channels:
             self._app.outlets[channel.name] = channel
         await self._check_index()

@@ -39,6 +39,8 @@ from core.reply.commands import Commands
 from core.reply.context import Context
 from core.reply.memory_commands import MemoryCommands
 from core.reply.prompt import EXAMPLES
+from core.rights.erasure import Erasure
+from core.rights.erasure_list import ErasureList
 from core.settings import Settings
 from core.storage.bell import Bell
 from core.storage.database import Database, require_newest_schema
@@ -74,6 +76,7 @@ class App:
     summaries: Summaries
     memories: Memories
     forgetting: Forgetting
+    erasure: Erasure
     indexer: Indexer
     reindexing: Reindexing
     recaller: Recaller
@@ -158,6 +161,9 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             alone_over=settings.index_alone_over,
             at_hand_bytes=at_hand_bytes,
         )
+        erasure = Erasure(
+            database, vault, turns, forgetting, indexer, ErasureList(settings.mneme_data_dir), clock
+        )
         recaller = Recaller(database, indexer, lexicons, transcript, memories, tokens=settings.recall_tokens)
         jobs = JobQueue(
             database,
@@ -195,6 +201,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             memories=memories,
             notes=Notes(memories),
             forgetting=forgetting,
+            erasure=erasure,
             indexer=indexer,
             jobs=jobs,
             commands=Commands(
@@ -238,6 +245,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             summaries=summaries,
             memories=memories,
             forgetting=forgetting,
+            erasure=erasure,
             indexer=indexer,
             reindexing=Reindexing(database, index, indexer),
             recaller=recaller,

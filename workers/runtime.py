@@ -32,7 +32,10 @@ class Runtime:
 
     async def _with_app(self, work: Callable[[App], Awaitable[T]]) -> T:
         if self._app is None:
-            self._app = await self._stack.enter_async_context(open_app(self._settings))
+            async with AsyncExitStack() as stack:
+                app = await stack.enter_async_context(open_app(self._settings))
+                await app.erasure.reapply()
+                self._app, self._stack = app, stack.pop_all()
         return await work(self._app)
 
     def _forget_parent(self, **_: object) -> None:

@@ -41,6 +41,7 @@ async def _sweep(app: App, life_seconds: float) -> list[int]:
     try:
         if await app.indexer.check() is State.FILLED:
             await app.reindexing.take_up()
+        await app.erasure.tidy()
         await app.indexer.flush()
     except MnemeError as error:
         log.warning("index_behind", reason=type(error).__name__)

@@ -94,14 +94,11 @@ class Chat:
             ).one_or_none()
 
     async def _progress(self, inbox_id: int, user_id: str) -> AsyncGenerator[Event, None]:
-        turn: int | None = None
         async with aclosing(self._app.screen.follow(inbox_id, user_id)) as following:
             async for progress in following:
-                if turn is None:
-                    # Messages of one burst share a turn: the page shows their one reply once.
-                    turn = (await self._row(inbox_id, user_id)).turn_id
                 yield {
-                    "turn": turn,
+                    # Messages of one burst share a turn: the page shows their one reply once.
+                    "turn": progress.turn,
                     "text": progress.text,
                     "html": to_html(progress.text),
                     "ended": progress.ended,

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from core.delivery.inbox import OPEN_STATES
 from core.delivery.turns import TurnState
@@ -24,8 +24,9 @@ FIRST_LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A reply so far. When `ended`, `account` says what was recalled and how long things took."""
+    """A turn's reply so far. When `ended`, `account` says what was recalled and how long things took."""
 
+    turn: int
     text: str
     ended: bool
     failed: bool = False
@@ -71,13 +72,16 @@ class Screen:
             LookupError: the user has no such message, or it was forgotten meanwhile.
         """
         pause = FIRST_LOOK_SECONDS
-        while (turn_id := await self._turn(inbox_id, user_id)) is None:
+        turn_id = await self._turn(inbox_id, inbox.c.user_id == user_id)
+        while turn_id is None:
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, LOOK_SECONDS)
+            # Whose it was is known by now; who is erased meanwhile may still read the receipt.
+            turn_id = await self._turn(inbox_id)
         shown: Progress | None = None
         async with self._bell.hearing(_topic(turn_id)) as rung:
             while shown is None or not shown.ended:
-                progress = await self._progress(turn_id, user_id)
+                progress = await self._progress(turn_id)
                 if progress != shown:
                     yield progress
                 shown = progress
@@ -104,13 +108,11 @@ class Screen:
             account: dict[str, Any] = (await self._vault.box(connection, user_id)).open_json(sealed, ACCOUNT)
         return account
 
-    async def _turn(self, inbox_id: int, user_id: str) -> int | None:
+    async def _turn(self, inbox_id: int, *where: ColumnElement[bool]) -> int | None:
         async with self._database.read() as connection:
             row = (
                 await connection.execute(
-                    select(inbox.c.turn_id, inbox.c.state).where(
-                        inbox.c.id == inbox_id, inbox.c.user_id == user_id
-                    )
+                    select(inbox.c.turn_id, inbox.c.state).where(inbox.c.id == inbox_id, *where)
                 )
             ).one_or_none()
         if row is None or (row.turn_id is None and row.state not in OPEN_STATES):
@@ -118,7 +120,7 @@ class Screen:
         turn_id: int | None = row.turn_id
         return turn_id
 
-    async def _progress(self, turn_id: int, user_id: str) -> Progress:
+    async def _progress(self, turn_id: int) -> Progress:
         async with self._database.read() as connection:
             turn = (await connection.execute(select(turns).where(turns.c.id == turn_id))).one_or_none()
             if turn is None:
@@ -130,7 +132,7 @@ class Screen:
                     .order_by(deliveries.c.part)
                 )
             ).all()
-            box = await self._vault.box(connection, user_id)
+            box = await self._vault.box(connection, turn.user_id)
         text = "".join(box.open(part, SHOWN) for part in parts if part is not None)
         account = box.open_json(turn.account_sealed, ACCOUNT) if turn.account_sealed else {}
-        return Progress(text, turn.state != TurnState.OPEN, turn.state == TurnState.DEAD, account)
+        return Progress(turn_id, text, turn.state != TurnState.OPEN, turn.state == TurnState.DEAD, account)

@@ -61,7 +61,7 @@ class Forgetting:
             if digest is not None:
                 await self._memories.decline(connection, user_id, [digest])
                 await self._memories.drop(connection, user_id, memory_id)
-                await self._drop_copies(connection, user_id)
+                await self.begin_afresh(connection, user_id)
                 return True
             cited = (
                 await connection.execute(
@@ -92,7 +92,7 @@ class Forgetting:
             await take_back(connection, user_id)
             held = list(await connection.scalars(select(memories.c.id).where(memories.c.user_id == user_id)))
             said = list(await connection.scalars(select(messages.c.id).where(messages.c.user_id == user_id)))
-            await self._drop_copies(connection, user_id)
+            await self.begin_afresh(connection, user_id)
             # What couldn't be answered never came into the transcript.
             dead = (inbox.c.user_id == user_id) & (inbox.c.state.in_(UNANSWERED_STATES))
             await connection.execute(update(inbox).where(dead).values(payload_sealed=None))
@@ -136,7 +136,7 @@ class Forgetting:
         self, connection: AsyncConnection, user_id: str, message_id: str, text: str
     ) -> None:
         await self._rewrite(connection, user_id, message_id, text)
-        await self._drop_copies(connection, user_id)
+        await self.begin_afresh(connection, user_id)
 
     async def _rewrite(self, connection: AsyncConnection, user_id: str, message_id: str, text: str) -> None:
         """Replaces a message's text, and lets what rests on it follow."""
@@ -170,7 +170,7 @@ class Forgetting:
         if not left or made:
             await self._memories.drop(connection, user_id, memory_id)
 
-    async def _drop_copies(self, connection: AsyncConnection, user_id: str) -> None:
+    async def begin_afresh(self, connection: AsyncConnection, user_id: str) -> None:
         """Removes what repeats a person's words: replies, and what was recalled for them.
 
         A reply may repeat in one conversation what was said in another, or by another member of a group,

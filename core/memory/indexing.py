@@ -188,8 +188,8 @@ class Indexer:
         While they are moving, what is taken back is removed from both, so that no copy of it stays behind.
         """
         async with self._database.read() as connection:
-            before = (await connection.execute(select(users).where(users.c.id == user_id))).one()
-            if before.index_place == Place.ALONE:
+            before = (await connection.execute(select(users).where(users.c.id == user_id))).one_or_none()
+            if before is None or before.index_place == Place.ALONE:
                 return
             if await self._count(connection, user_id) <= self._alone_over:
                 return
@@ -228,6 +228,14 @@ class Indexer:
     async def entries(self, connection: AsyncConnection, user_id: str) -> Sequence[str]:
         """All that the index holds of a user, or ought to."""
         return (await connection.scalars(select(EVERY.c.entry_id).where(EVERY.c.user_id == user_id))).all()
+
+    async def erase(self, user_id: str) -> None:
+        """Removes all that the index has of somebody, whatever it was made with."""
+        await self._index.erase(self.pseudonym(user_id))
+
+    async def count_of(self, user_id: str) -> int:
+        """How many entries the index has of somebody."""
+        return await self._index.count_of(self.pseudonym(user_id))
 
     async def flush_few(self, user_id: str) -> None:
         """Tells the index of the user's newest changes, as far as that is quick; a worker does the rest."""

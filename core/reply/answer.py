@@ -35,7 +35,9 @@ from core.memory.transcript import Transcript
 from core.privacy.vault import Vault
 from core.reply.commands import Commands, is_command
 from core.reply.context import Context, Course
+from core.reply.leaving import confirms_erasure, told
 from core.reply.metrics import LANE_WAIT_SECONDS, MESSAGES, REPLY_SECONDS
+from core.rights.erasure import Erasure
 from core.storage.database import Database
 from core.users.people import People, User
 
@@ -77,6 +79,7 @@ class Answerer:
         memories: Memories,
         notes: Notes,
         forgetting: Forgetting,
+        erasure: Erasure,
         indexer: Indexer,
         jobs: JobQueue,
         commands: Commands,
@@ -99,6 +102,7 @@ class Answerer:
         self._memories = memories
         self._noting = notes
         self._forgetting = forgetting
+        self._erasure = erasure
         self._indexer = indexer
         self._jobs = jobs
         self._commands = commands
@@ -123,7 +127,8 @@ class Answerer:
         if text is None and is_spoken:
             text = await self._compose(turn, writer, course)
         elif text is None:
-            text = await self._say_without_model(turn, user)
+            text, turn = await self._say_without_model(turn, user)
+            writer = await ReplyWriter.begin(self._outbox, turn)
         delivering = self._clock.monotonic()
         await writer.finish(text)
         course.measure("deliver", delivering)
@@ -165,15 +170,21 @@ class Answerer:
         """Whether the turn is talk, to be answered by the model and remembered."""
         return user.admitted and not is_command(turn.text) and turn.messages[0].declined is None
 
-    async def _say_without_model(self, turn: Turn, user: User) -> str:
-        """What the door, a refusal or a command says; stored, so that a command isn't run twice."""
+    async def _say_without_model(self, turn: Turn, user: User) -> tuple[str, Turn]:
+        """What the door, a refusal or a command says; stored, so that a command isn't run twice.
+
+        The turn may go on as somebody else's: who has themselves erased is nobody any more.
+        """
         if not user.admitted:
             text = await self._commands.at_the_door(turn)
+        elif confirms_erasure(turn):
+            turn, text = await self._erasure.erase_in_turn(turn, told)
+            return text, turn
         else:
             text = turn.messages[0].declined or await self._commands.run(turn, user)
         async with self._database.write() as connection:
             await self._turns.compose(connection, turn, text)
-        return text
+        return text, turn
 
     async def _user(self, turn: Turn) -> User:
         async with self._database.read() as connection:

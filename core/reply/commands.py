@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from core.delivery.turns import Turn
 from core.memory.summary import Summaries
+from core.reply.leaving import asked_to_erase
 from core.reply.memory_commands import MemoryCommands
 from core.storage.database import Database
 from core.users.access import Access
@@ -17,6 +18,7 @@ I'm **Mneme**, an assistant that remembers what you tell me. Just write to me.
 - `/memory timeline WHAT` – what you told me about it, and when it changed
 - `/forget NUMBER` – forget one of these, `/forget everything` – all of it
 - `/undo` – forget what you last asked me to remember here
+- `/erase` – erase all of you here, with a receipt
 - `/reset` – begin a fresh conversation; I keep my memory
 - `/help` – this
 
@@ -97,6 +99,8 @@ class Commands:
                 return await self._memory.memory(turn, user, command.rest)
             case "undo":
                 return await self._memory.undo(turn, user)
+            case "erase":
+                return asked_to_erase(turn)
             case "forget":
                 return await self._memory.forget(turn, user, command.rest)
             case _:

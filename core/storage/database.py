@@ -32,6 +32,8 @@ STANDSTILL_MS = 5_000
 TURN_SECONDS = 10.0
 """How long a writer waits for this process's other writers, and for a connection to PostgreSQL."""
 MIGRATIONS = Path(__file__).parent / "migrations"
+SCRUB_TRIES = 20
+SCRUB_PAUSE_SECONDS = 0.1
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # a committed inbox row outlives a power cut
@@ -150,19 +152,37 @@ class Database:
             await stack.enter_async_context(connection.begin())
             yield connection
 
+    async def scrub(self) -> None:
+        """Has the database let go of what was deleted, as far as it does so on demand.
+
+        SQLite empties its write-ahead log, unless somebody keeps reading for long; PostgreSQL vacuums the
+        keys, without which nothing opens.
+        """
+        if not self._is_sqlite:
+            async with _as_store_errors(), self._engine.connect() as connection:
+                alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await alone.exec_driver_sql("VACUUM keys")
+            return
+        for _ in range(SCRUB_TRIES):
+            if await self._truncate_log():
+                return
+            await asyncio.sleep(SCRUB_PAUSE_SECONDS)
+
     async def close(self) -> None:
         if self._is_sqlite:
             await self._truncate_log()
         await self._engine.dispose()
 
-    async def _truncate_log(self) -> None:
-        # Deleted text must not live on in the write-ahead log of a stopped service.
+    async def _truncate_log(self) -> bool:
+        """Deleted text must not live on in the write-ahead log. False: another process is reading."""
         try:
             async with self._engine.connect() as connection:
                 raw = await connection.get_raw_connection()
-                await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+                done = await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+                is_busy, *_ = await done.fetchone()
         except (SQLAlchemyError, sqlite3.Error):
-            return  # another process is reading; it will do so when it closes
+            return False
+        return not is_busy
 
 
 @asynccontextmanager

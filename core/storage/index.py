@@ -164,7 +164,34 @@ class MemoryIndex:
 
     async def leave(self, user: str, *, alone: bool = False) -> None:
         """Removes all that is the user's from the collection."""
-        await self._on_collection(user, alone, lambda collection: collection.delete(where={"user": user}))
+        await self._on_collection(user, alone, partial(_without, user=user))
+
+    async def erase(self, user: str) -> None:
+        """Removes all that is the user's from every index, of whatever make."""
+        client = await self._client()
+        for collection, alone in await self._holding(user):
+            with suppress(_CollectionGone):
+                gone = client.delete_collection(collection.name) if alone else _without(collection, user)
+                await _call(gone)
+        self._collections.clear()
+
+    async def count_of(self, user: str) -> int:
+        """How many entries of the user stand in any index."""
+        counts = 0
+        for collection, _ in await self._holding(user):
+            found = await _call(collection.get(where={"user": user}, include=[]))
+            counts += len(found["ids"])
+        return counts
+
+    async def _holding(self, user: str) -> list[tuple[AsyncCollection, bool]]:
+        """The collections that may have entries of the user, and whether these have no others'."""
+        found = await self._every()
+        names = [
+            (_collection_of(user, mark.name, mark.metadata["collections"], alone=alone), alone)
+            for mark in filter(_is_mark, found.values())
+            for alone in (False, True)
+        ]
+        return [(found[name], alone) for name, alone in names if name in found]
 
     async def ids_alone(self, user: str) -> list[str]:
         """The ids that stand in the user's collection alone."""
@@ -304,6 +331,10 @@ def _collection_of(user: str, index: str, collections: int, *, alone: bool) -> s
     if alone:
         return f"{index}-u{user}"
     return f"{index}-{int.from_bytes(hashlib.sha256(user.encode()).digest()[:8]) % collections}"
+
+
+def _without(collection: AsyncCollection, user: str) -> Awaitable[Any]:
+    return collection.delete(where={"user": user})
 
 
 def _digests(collection: AsyncCollection, *, user: str, start: int) -> Awaitable[Any]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -310,3 +311,15 @@ audit = _table(
 )
 """What was done to whose access or data. Ids of users are no foreign keys: a row outlives whom it is about.
 `actor`: the user who did it, null for the operator on the command line."""
+
+erasures = _table(
+    "erasures",
+    Column("id", String(32), primary_key=True),
+    Column("user_id", String(32), nullable=False),
+    Column("erased_at", UtcDateTime, nullable=False),
+    Column("counts", JSON, nullable=False),
+    Column("bearer_id", String(32)),
+    Column("index_cleared", Boolean, nullable=False, server_default=false()),
+)
+"""Receipts of who was erased, under a number that nothing else has any more; see core/rights/erasure.py.
+`bearer_id`: the user under whom the receipt is being delivered. `index_cleared`: their vectors are gone."""
