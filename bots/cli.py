@@ -14,6 +14,7 @@ from bots.command import prepared
 from bots.dead import dead
 from bots.memory import memory
 from bots.privacy import privacy
+from bots.user import user
 from core.errors import ConfigurationError, MnemeError
 from core.settings import Settings, load_settings
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.add_typer(dead, name="dead")
 app.add_typer(memory, name="memory")
 app.add_typer(privacy, name="privacy")
+app.add_typer(user, name="user")
 bench = typer.Typer(no_args_is_help=True)
 app.add_typer(bench, name="bench")
 

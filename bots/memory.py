@@ -134,7 +134,7 @@ def _write(path: Path, text: str) -> None:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, name: str) -> AsyncIterator[tuple["App", str]]:
+async def opened(settings: Settings, name: str) -> AsyncIterator[tuple["App", str]]:
     """The mind, and the id of the user who goes by the name."""
     from bots.errands import mind
 
@@ -147,7 +147,7 @@ async def _opened(settings: Settings, name: str) -> AsyncIterator[tuple["App", s
 
 
 async def _everything(settings: Settings, name: str) -> dict[str, Any]:
-    async with _opened(settings, name) as (app, user_id), app.database.read() as connection:
+    async with opened(settings, name) as (app, user_id), app.database.read() as connection:
         memories = await app.memories.of_user(connection, user_id, retired=True)
         statements = await app.transcript.statements_without_memory(connection, user_id, limit=STATEMENTS)
     return {
@@ -162,7 +162,7 @@ async def _everything(settings: Settings, name: str) -> dict[str, Any]:
 async def _ranked(settings: Settings, name: str, words: str, limit: int) -> "Sequence[Recalled]":
     from core.privacy.audience import PRIVATE
 
-    async with _opened(settings, name) as (app, user_id):
+    async with opened(settings, name) as (app, user_id):
         now = datetime.now().astimezone()
         return await app.recaller.ranked(user_id, words, PRIVATE, limit=limit, now=now)
 
@@ -172,13 +172,13 @@ async def _recall(
 ) -> "tuple[Sequence[Recalled], Sequence[LeftOut]]":
     from core.privacy.audience import PRIVATE
 
-    async with _opened(settings, name) as (app, user_id):
+    async with opened(settings, name) as (app, user_id):
         found = await app.recaller.find(user_id, question, PRIVATE, known=(), now=datetime.now().astimezone())
     return found.memories, found.left_out
 
 
 async def _consolidated(settings: Settings, name: str, *, dry_run: bool) -> "Sequence[Step]":
-    async with _opened(settings, name) as (app, user_id):
+    async with opened(settings, name) as (app, user_id):
         steps: Sequence[Step] = await app.consolidation.plan(user_id)
         if not dry_run:
             async with app.database.write() as connection:
@@ -187,7 +187,7 @@ async def _consolidated(settings: Settings, name: str, *, dry_run: bool) -> "Seq
 
 
 async def _undone(settings: Settings, name: str) -> int | None:
-    async with _opened(settings, name) as (app, user_id):
+    async with opened(settings, name) as (app, user_id):
         return await app.consolidation.undo(user_id)
 
 

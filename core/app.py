@@ -41,6 +41,7 @@ from core.reply.memory_commands import MemoryCommands
 from core.reply.prompt import EXAMPLES
 from core.rights.erasure import Erasure
 from core.rights.erasure_list import ErasureList
+from core.rights.roll import Roll
 from core.settings import Settings
 from core.storage.bell import Bell
 from core.storage.database import Database, require_newest_schema
@@ -77,6 +78,7 @@ class App:
     memories: Memories
     forgetting: Forgetting
     erasure: Erasure
+    roll: Roll
     indexer: Indexer
     reindexing: Reindexing
     recaller: Recaller
@@ -246,6 +248,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             memories=memories,
             forgetting=forgetting,
             erasure=erasure,
+            roll=Roll(vault),
             indexer=indexer,
             reindexing=Reindexing(database, index, indexer),
             recaller=recaller,

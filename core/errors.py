@@ -22,6 +22,7 @@
     ├── EgressRefused           PRIVACY_MODE=local: neither this machine nor a listed platform
     ├── NotDead                 no dead letter goes by that name; the text says what it is instead
     ├── UnknownUser             nobody, or more than one, goes by that name
+    ├── UnknownReceipt          no erasure has that number
     ├── LeaseLost               another worker holds the lane now; nothing may be committed
     └── Undecryptable           a sealed value doesn't open: wrong master key, or a forgotten person
 
@@ -142,6 +143,10 @@ class UnknownUser(MnemeError):
             f"{whose} by that name. Give the user's id, or the account's: a name on the web and here, "
             "a number on Telegram, an id such as U123 in Slack."
         )
+
+
+class UnknownReceipt(MnemeError):
+    """No erasure has the number that the operator gave."""
 
 
 class LeaseLost(MnemeError):

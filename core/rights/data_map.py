@@ -40,21 +40,23 @@ class Kept(StrEnum):
     SIGN_IN = "Links and sessions of the web page"
     CHANGE = "What the index has yet to hear of"
     AUDIT = "The audit"
+    ERASURE = "The list of erasures"
 
 
 def retention(settings: Settings) -> dict[Kept, str]:
     """How long each kind is kept, a line each."""
     return {
-        Kept.SAID: "the words until their person forgets them; times and states as long as the record",
+        Kept.SAID: "the words until their person forgets them; times and states until the person is erased",
         Kept.MEMORY: "until its person forgets it; one that no longer holds is kept as history until then",
         Kept.UNANSWERED: "its words until it is answered, or its person forgets everything, or the operator "
-        "drops it; its times and states as long as the record",
+        "drops it; its times and states until the person is erased",
         Kept.JOB: f"{jobs.KEPT_DAYS} days once done; a failed one until the operator retries or drops it",
         Kept.BUDGET: f"{budget.KEPT_DAYS} days",
-        Kept.ACCOUNT: "as long as the record",
+        Kept.ACCOUNT: "until the person is erased",
         Kept.SIGN_IN: f"a link {_span(LINK_LIFE)}, a session {_span(SESSION_LIFE)}; then "
         "removed with the next link that is made",
         Kept.CHANGE: "until the index has heard of it: seconds, or until it is back",
+        Kept.ERASURE: "as long as the record, so that a backup that is put back forgets them again",
         Kept.AUDIT: "as long as the record; it outlives whom it is about, by a number that nothing else has",
     }
 
@@ -123,6 +125,11 @@ TABLES: Mapping[str, Holding] = {
         "how many tokens all have used on a day", Activity.RUN, Kept.BUDGET, of_people=False
     ),
     "sign_ins": Holding("one-time links and sessions of the web page", Activity.ACCESS, Kept.SIGN_IN),
+    "erasures": Holding(
+        "receipts of erasures: a number that nothing else has any more, the time, and how much went",
+        Activity.RUN,
+        Kept.ERASURE,
+    ),
     "audit": Holding("what was done to whose access or data, when, and by whom", Activity.RUN, Kept.AUDIT),
 }
 """A new table needs a line here, or the tests fail."""
