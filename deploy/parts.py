@@ -33,6 +33,11 @@ class Part(Protocol):
     def port(self) -> Port | None: ...
 
     @property
+    def connects(self) -> bool:
+        """Whether it opens connections of its own; one that only answers is kept from that."""
+        ...
+
+    @property
     def ready_seconds(self) -> float | None:
         """After how long an unready one is started anew; None: as long as it lives, it may take its time."""
         ...
@@ -59,6 +64,7 @@ class RedisPart:
     """A Redis (Valkey) on the loopback interface, with a password, that writes an append-only file."""
 
     name = "redis"
+    connects = False
     ready_seconds = 60.0
     stop_seconds = 10.0
 
@@ -116,6 +122,7 @@ class ChromaPart:
     """A Chroma server. It knows no passwords: it must stay on the loopback interface."""
 
     name = "chroma"
+    connects = False
     ready_seconds = 120.0
     stop_seconds = 10.0
 
@@ -144,6 +151,7 @@ class ModelPart:
     """The local model behind an OpenAI-compatible server."""
 
     name = "model"
+    connects = False
     ready_seconds = 300.0
     stop_seconds = 5.0
     cure = (
@@ -175,6 +183,7 @@ class WorkerPart:
     """The Celery worker with its beat. It says that it is ready by touching the file `MNEME_READY_FILE`."""
 
     name = "worker"
+    connects = True
     port = None
     ready_seconds = None  # a Redis given by URL may be away; the worker connects when it is back
     stop_seconds = 20.0
@@ -200,6 +209,7 @@ class ServicePart:
     """The channels, the replies and the web chat."""
 
     name = "service"
+    connects = True
     ready_seconds = None  # it lives, but a part given by URL may be away: it says which one
     stop_seconds = 20.0
 

@@ -30,15 +30,22 @@ class Process:
 
     @classmethod
     async def start(
-        cls, command: Sequence[str], environment: Mapping[str, str], output: int | IO[bytes]
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        output: int | IO[bytes],
+        *,
+        connects: bool = True,
     ) -> "Process":
         """Starts `command`; both its streams go to `output` (an open file, or `asyncio.subprocess.PIPE`).
 
-        `environment` is added to this process's own. Files that the child makes are its user's alone.
+        `environment` is added to this process's own. Files that the child makes are its user's alone. Unless
+        it `connects`, the kernel keeps it from opening connections, where it can.
         """
         process = await asyncio.create_subprocess_exec(
             *_LAUNCHER,
             str(os.getpid()),
+            *([] if connects else ["--answering"]),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,

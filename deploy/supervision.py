@@ -96,7 +96,9 @@ class Supervised:
         try:
             command = self.part.prepare()
             with self._log.open("ab") as output:
-                self.process = await Process.start(command, self.part.environment(), output)
+                self.process = await Process.start(
+                    command, self.part.environment(), output, connects=self.part.connects
+                )
         except OSError as error:
             return f"can't be started ({error.strerror})"
         self._changed()

@@ -144,7 +144,8 @@ p, li {{ max-width: 75ch; }}
 a {{ color: inherit; }}
 .wide {{ overflow-x: auto; margin: 1rem 0; }}
 table {{ border-collapse: collapse; width: 100%; font-size: .93rem; }}
-th, td {{ border: 1px solid var(--line); padding: .4rem .6rem; text-align: left; vertical-align: top; }}
+th, td {{ border: 1px solid var(--line); padding: .4rem .6rem; min-width: 6rem; text-align: left;
+  vertical-align: top; }}
 th {{ background: var(--band); }}
 code {{ font-size: .9em; overflow-wrap: anywhere; }}
 mark {{ background: var(--mark); color: inherit; padding: 0 .15em; }}

@@ -29,6 +29,17 @@ asyncio.run(main())
 """
 
 
+ANSWERING = """
+import socket, subprocess, sys
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    server.accept()[0].sendall(b"hello")
+    connecting = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}))"
+    tried = subprocess.run([sys.executable, "-c", connecting], capture_output=True, text=True)
+    print(tried.stderr.splitlines()[-1] if tried.returncode else "connected", flush=True)
+"""
+
+
 async def family(nature: str) -> tuple[Process, int]:
     process = await Process.start([sys.executable, "-c", FAMILY, nature], {}, PIPE)
     return process, int(await process.lines.readline())
@@ -130,3 +141,16 @@ def test_how_a_process_ended_is_said_in_words() -> None:
     assert how_it_ended(-signal.SIGKILL) == "ended by SIGKILL"
     assert how_it_ended(os.EX_CONFIG) == "ended with exit status 78"
     assert how_it_ended(0) == "ended"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux filters a process's calls")
+@pytest.mark.parametrize(
+    ("connects", "said"), [(True, "connected"), (False, "PermissionError: [Errno 13] Permission denied")]
+)
+async def test_what_only_answers_can_t_connect_nor_can_what_it_starts(connects: bool, said: str) -> None:
+    process = await Process.start([sys.executable, "-c", ANSWERING], {}, PIPE, connects=connects)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(await process.lines.readline()))
+    assert await reader.read() == b"hello"
+    writer.close()
+    assert (await process.lines.readline()).decode().strip() == said
+    assert await process.wait() == 0

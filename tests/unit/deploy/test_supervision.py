@@ -28,6 +28,7 @@ class SmallPart:
 
     name = "small"
     cure = "Take another one."
+    connects: bool = True
     ready_seconds: float | None = 30.0
     stop_seconds = 5.0
 
