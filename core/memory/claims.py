@@ -167,6 +167,14 @@ class Draft:
     sources: tuple[Source, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CardRow:
+    """A memory as it stands on the card."""
+
+    id: str
+    text: str
+
+
 class Memories:
     """Reads and writes one user's memories within the caller's transaction."""
 
@@ -443,8 +451,8 @@ class Memories:
 
     async def card(
         self, connection: AsyncConnection, user_id: str, *, audience: str | None, limit: int
-    ) -> list[str]:
-        """The texts of the user's memories that matter most, of one audience or of all, best first."""
+    ) -> list[CardRow]:
+        """The user's memories that matter most, of one audience or of all, best first."""
         order = (memories.c.salience.desc(), memories.c.id.desc())
         # Twice as many as are wanted, since some may not be believed yet.
         best = select(memories.c.id, memories.c.text_sealed, memories.c.salience)
@@ -460,8 +468,8 @@ class Memories:
             return []
         box = self._vault.box_of(user_id, rows[0].wrapped)
         return [
-            box.open(text_sealed, TEXT)
-            for (_, text_sealed), found in groupby(rows, key=lambda row: (row.id, row.text_sealed))
+            CardRow(id, box.open(text_sealed, TEXT))
+            for (id, text_sealed), found in groupby(rows, key=lambda row: (row.id, row.text_sealed))
             if confidence(row.certainty for row in found) >= BELIEVED
         ][:limit]
 

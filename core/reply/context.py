@@ -3,24 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
 from core.delivery.turns import Turn
 from core.llm.model import ChatMessage
 from core.memory.claims import Memories
-from core.memory.recall import Recall, Recalled, Recaller
+from core.memory.origins import origins_of
+from core.memory.recall import SAID, Recall, Recalled, Recaller
 from core.memory.summary import Summaries
 from core.memory.transcript import Line, Transcript
 from core.messages import ConversationKind
 from core.privacy.audience import visible_to
+from core.reply.metrics import KEPT_OUT
 from core.reply.prompt import Ask, compose
+from core.reply.wall import Gathered, within
 from core.storage.database import Database
 from core.users.people import People
 
 WINDOW_MESSAGES = 60
 CARD_ROWS = 8
 NAME_CHARS = 64
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -106,19 +112,36 @@ class Context:
             before=own[-1] if own else "",
             now=turn.messages[-1].sent_at,
         )
+        gathered = await self._within(turn, Gathered(summary, window, card, course.recall))
+        course.recall = gathered.recall
         course.measure("recall", began)
         enclosures = tuple(enclosure for message in turn.messages for enclosure in message.enclosures)
         return compose(
             Ask(turn.text, enclosures, speaker=names.get(turn.user_id, "")),
-            card=card,
-            summary=summary,
-            window=window,
-            recall=course.recall,
+            card=[row.text for row in gathered.card],
+            summary=gathered.summary,
+            window=gathered.window,
+            recall=gathered.recall,
             names=names,
             budget=self._prompt_tokens,
             today=turn.messages[-1].sent_at.date(),
             examples=self._examples,
         )
+
+    async def _within(self, turn: Turn, gathered: Gathered) -> Gathered:
+        """What of it belongs before the turn's audience, by the record as it stands now."""
+        recalled = gathered.recall.memories
+        cited = [row.id for row in gathered.card] + [each.id for each in recalled if each.kind != SAID]
+        async with self._database.read() as connection:
+            origins = await origins_of(
+                connection, memory_ids=cited, message_ids=[each.id for each in recalled if each.kind == SAID]
+            )
+        gathered, kept_out = within(gathered, turn.user_id, turn.conversation, origins)
+        for part in {each.part for each in kept_out}:
+            ids = [each.id for each in kept_out if each.part == part]
+            KEPT_OUT.labels(part).inc(len(ids))
+            log.warning("kept_out_of_the_prompt", turn=turn.id, part=part, ids=ids)
+        return gathered
 
     async def _names(self, connection: AsyncConnection, turn: Turn, window: list[Line]) -> dict[str, str]:
         if turn.conversation.kind is ConversationKind.DIRECT:

@@ -24,3 +24,9 @@ QUEUE_AGE_SECONDS = Gauge(
 INDEX_BEHIND = Gauge("mneme_index_behind", "Changes that the index has yet to hear of.")
 DEAD = Gauge("mneme_dead", "Dead letters: what was given up and not yet retried or dropped.", ["kind"])
 """`kind`: message (a person's burst of them, of unknown fate as well), job."""
+KEPT_OUT = Counter(
+    "mneme_kept_out",
+    "What was gathered for a prompt, or said in a reply, though not all who read along may know it: a fault.",
+    ["part"],
+)
+"""`part`: summary, window, card or recall of a prompt, or the reply."""
