@@ -27,7 +27,7 @@ class ReplyWriter:
         self._turn = turn
         self._outlet = outbox.outlet(turn)
         self._parts: list[Part] = []
-        self._text = ""
+        self._text: Callable[[], Awaitable[str]] = _nothing
         self._changed = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._fate: DeliveryError | None = None
@@ -46,8 +46,8 @@ class ReplyWriter:
         self._parts = await self._outbox.stored(self._turn, self._outlet)
         self._fate = None
 
-    def show(self, text: str) -> None:
-        """Sets the text so far; `stream` brings it to the platform."""
+    def show(self, text: Callable[[], Awaitable[str]]) -> None:
+        """Says that there is more; `stream` asks for the text so far when it brings it to the platform."""
         self._text = text
         self._changed.set()
 
@@ -60,8 +60,9 @@ class ReplyWriter:
             await self._changed.wait()
             self._changed.clear()
             pause = self._outlet.pace.edit_interval_seconds
+            text = await self._text()
             # Cancelled between send and store, a message's fate would be lost: let it end.
-            bringing = asyncio.create_task(self._bring(self._text, final=False))
+            bringing = asyncio.create_task(self._bring(text, final=False))
             bringing.add_done_callback(lambda task: task.cancelled() or task.exception())
             try:
                 await asyncio.shield(bringing)
@@ -181,3 +182,7 @@ class ReplyWriter:
         """Lets no other reply, in whatever process, disturb a rest that the platform asks for."""
         if isinstance(error, NotDelivered) and error.retry_after:
             await self._outbox.rest(self._turn, self._outlet, error.retry_after)
+
+
+async def _nothing() -> str:
+    return ""

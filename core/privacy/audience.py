@@ -9,7 +9,7 @@ PRIVATE = "private"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose words something is (a user's id; a group's, for its summary), and the audience that heard them."""
+    """Whose words something is (a user's id; a group's, for its summary), and which audience heard them."""
 
     owner: str
     audience: str

@@ -33,8 +33,10 @@ from core.memory.notes import Notes
 from core.memory.summary import Summaries
 from core.memory.transcript import Transcript
 from core.privacy.vault import Vault
+from core.reply.addresses import addresses_in
 from core.reply.commands import Commands, is_command
 from core.reply.context import Context, Course
+from core.reply.draft import Draft
 from core.reply.leaving import confirms_erasure, told
 from core.reply.metrics import LANE_WAIT_SECONDS, MESSAGES, REPLY_SECONDS
 from core.rights.erasure import Erasure
@@ -241,18 +243,20 @@ class Answerer:
         return notes
 
     async def _speak(self, turn: Turn, writer: ReplyWriter, course: Course) -> str:
-        prompt = await self._context.gather(turn, course)
+        briefing = await self._context.gather(turn, course)
+        draft = Draft(addresses_in(briefing.own_words))
         began = self._clock.monotonic()
-        pieces: list[str] = []
-        stream = self._model.stream(prompt, max_tokens=self._reply_tokens, payer=turn.user_id)
+        is_begun = False
+        stream = self._model.stream(briefing.prompt, max_tokens=self._reply_tokens, payer=turn.user_id)
         async with aclosing(stream):
             async for piece in stream:
-                if not pieces:
+                if not is_begun:
                     course.measure("first_word", began)
-                pieces.append(piece)
-                writer.show("".join(pieces))
+                is_begun = True
+                draft.add(piece)
+                writer.show(draft.shown)
         course.measure("model", began)
-        text = "".join(pieces).strip()
+        text = await draft.shown()
         if not text:
             raise ModelUnavailable("the model gave an empty answer")
         return text

@@ -66,6 +66,14 @@ def _scored(recalled: Recalled) -> dict[str, object]:
     return {"id": recalled.id, "kind": recalled.kind, "score": round(recalled.score, 4), "signals": signals}
 
 
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """What the model is told, and the person's own words in it, by which its reply is judged."""
+
+    prompt: list[ChatMessage]
+    own_words: Sequence[str]
+
+
 class Context:
     """Gathers a turn's prompt."""
 
@@ -90,8 +98,8 @@ class Context:
         self._prompt_tokens = prompt_tokens
         self._examples = examples
 
-    async def gather(self, turn: Turn, course: Course) -> list[ChatMessage]:
-        """The prompt for the turn; notes in `course` what was recalled and how long that took."""
+    async def gather(self, turn: Turn, course: Course) -> Briefing:
+        """The briefing for the turn; notes in `course` what was recalled and how long that took."""
         began = course.clock.monotonic()
         async with self._database.read() as connection:
             summary, after = await self._summaries.read(connection, turn.conversation.id)
@@ -116,7 +124,7 @@ class Context:
         course.recall = gathered.recall
         course.measure("recall", began)
         enclosures = tuple(enclosure for message in turn.messages for enclosure in message.enclosures)
-        return compose(
+        prompt = compose(
             Ask(turn.text, enclosures, speaker=names.get(turn.user_id, "")),
             card=[row.text for row in gathered.card],
             summary=gathered.summary,
@@ -127,6 +135,8 @@ class Context:
             today=turn.messages[-1].sent_at.date(),
             examples=self._examples,
         )
+        known = [row.text for row in gathered.card] + [each.text for each in gathered.recall.memories]
+        return Briefing(prompt, [turn.text, *own, *known])
 
     async def _within(self, turn: Turn, gathered: Gathered) -> Gathered:
         """What of it belongs before the turn's audience, by the record as it stands now."""
