@@ -21,6 +21,7 @@ from core.llm.openai_model import build_budget_model, build_model
 from core.llm.tries import Tries
 from core.memory.claims import Memories
 from core.memory.consolidation import Consolidation
+from core.memory.corrections import Corrections
 from core.memory.dead_jobs import DeadJobs
 from core.memory.forgetting import Forgetting
 from core.memory.indexing import Indexer
@@ -85,6 +86,7 @@ class App:
     jobs: JobQueue
     consolidation: Consolidation
     job_runner: JobRunner
+    corrections: Corrections
     dead_letters: DeadLetters
     dead_jobs: DeadJobs
     outlets: MutableMapping[str, Outlet]
@@ -176,8 +178,20 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             lease_seconds=JOB_LEASES * settings.lease_seconds,
         )
         consolidation = Consolidation(database, memories, recaller, model, clock)
+        corrections = Corrections(
+            database, vault, master, conversations, transcript, memories, summaries, clock
+        )
         job_runner = JobRunner(
-            database, jobs, model, transcript, memories, summaries, indexer, recaller, consolidation
+            database,
+            jobs,
+            model,
+            transcript,
+            memories,
+            summaries,
+            indexer,
+            recaller,
+            consolidation,
+            corrections,
         )
 
         answerer = Answerer(
@@ -211,7 +225,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
                 people,
                 access,
                 summaries,
-                MemoryCommands(database, screen, transcript, memories, forgetting, recaller),
+                MemoryCommands(database, screen, transcript, memories, forgetting, recaller, corrections),
                 on_trial=settings.mneme_on_trial,
             ),
             model=model,
@@ -255,6 +269,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             jobs=jobs,
             consolidation=consolidation,
             job_runner=job_runner,
+            corrections=corrections,
             dead_letters=DeadLetters(database, vault, clock),
             dead_jobs=DeadJobs(database, clock),
             outlets=outlets,

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
 from core.memory.changes import memory_entry, queue_change, take_back
+from core.memory.marks import inherit, keep_muted
 from core.memory.transcript import TEXT as MESSAGE_TEXT
 from core.memory.transcript import Line, there
 from core.privacy.keys import MasterKey
@@ -102,7 +103,8 @@ class Memory:
     `subject`: whom it is about, None for the user. It held from `valid_from` until `valid_until`, as far as
     is known. Once it is `retired_at`, `replaced_by` may name the memory that came in its place. `derivation`:
     how it came from other memories, None for what the person said; one that `is_merged_away` stands in such.
-    `uses`: how often it was recalled.
+    `uses`: how often it was recalled. A correction is what the person put in another's place themselves; what
+    is pinned is in every prompt, what is muted in none.
     """
 
     id: str
@@ -121,6 +123,9 @@ class Memory:
     salience: float = 0.0
     uses: int = 0
     used_at: datetime | None = None
+    is_correction: bool = False
+    is_pinned: bool = False
+    is_muted: bool = False
 
     @property
     def confidence(self) -> float:
@@ -129,8 +134,13 @@ class Memory:
 
     @property
     def is_believed(self) -> bool:
-        """Whether it is sure enough to be recalled."""
-        return self.confidence >= BELIEVED
+        """Whether it is sure enough to be recalled; who pins it is sure."""
+        return self.is_pinned or self.confidence >= BELIEVED
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it may stand in a prompt."""
+        return self.is_believed and not self.is_muted
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +183,7 @@ class CardRow:
 
     id: str
     text: str
+    is_pinned: bool = False
 
 
 class Memories:
@@ -182,6 +193,41 @@ class Memories:
         self._vault = vault
         self._master = master
         self._clock = clock
+
+    async def correct(self, connection: AsyncConnection, user_id: str, old: Memory, claim: Claim) -> str:
+        """Puts what the person says of it now in a memory's place, and believes it. Returns its id."""
+        memory_id = await connection.scalar(self._saying(user_id, claim))
+        await self._retire(connection, user_id, old.id, claim.line.said_at, replaced_by=None)
+        if memory_id is None or memory_id == old.id:
+            memory_id = await self._insert(connection, user_id, claim, claim.line.audience)
+        mine = update(memories).where(memories.c.id == memory_id)
+        await connection.execute(mine.values(is_correction=True, derivation=None, made_in=None))
+        replaced = update(memories).where(memories.c.id == old.id)
+        await connection.execute(replaced.values(replaced_by=memory_id))
+        await inherit(connection, memory_id)
+        await self.cite(connection, memory_id, claim)
+        await queue_change(connection, user_id, memory_entry(memory_id))
+        return memory_id
+
+    async def corrected(
+        self, connection: AsyncConnection, user_id: str, *, by: str | None = None
+    ) -> list[Memory]:
+        """What the person corrected, as it was; if asked, only what led to one memory, step by step."""
+        after = memories.alias()
+        ids = (
+            select(memories.c.id)
+            .join(after, after.c.id == memories.c.replaced_by)
+            .where(memories.c.user_id == user_id, after.c.is_correction)
+        )
+        if by is None:
+            found = list(await connection.scalars(ids))
+        else:
+            found, later = [], [by]
+            while later:
+                before = ids.where(memories.c.replaced_by.in_(later), memories.c.id.not_in(found))
+                later = list(await connection.scalars(before))
+                found += later
+        return await self.of_user(connection, user_id, ids=found, retired=True)
 
     async def learn(self, connection: AsyncConnection, user_id: str, claim: Claim) -> str:
         """Stores the claim; or its source alone, where it says what is known. What it replaces is retired.
@@ -197,18 +243,23 @@ class Memories:
         is_new = memory_id is None
         if memory_id is None:
             memory_id = await self._insert(connection, user_id, claim, claim.line.audience)
-            later = [each for each in known if each.valid_from > claim.valid_from]
-            for each in known[: len(known) - len(later)]:
-                await self._retire(connection, user_id, each.id, claim.valid_from, replaced_by=memory_id)
+            later = [each for each in known if _came_later(each, claim)]
+            for each in known:
+                if each not in later:
+                    await self._retire(connection, user_id, each.id, claim.valid_from, replaced_by=memory_id)
             if later:
                 next_one = later[0]
                 await self._retire(
                     connection, user_id, memory_id, next_one.valid_from, replaced_by=next_one.id
                 )
-        if await self._cite(connection, memory_id, claim) and not is_new:
+            elif known:
+                await inherit(connection, memory_id)
+        if await self.cite(connection, memory_id, claim) and not is_new:
             # If a consolidation made it: now the person has said so themselves.
             own = update(memories).where(memories.c.id == memory_id)
             await connection.execute(own.values(derivation=None, made_in=None))
+        words = claim.line.id, claim.start, claim.end
+        await keep_muted(connection, user_id, memory_id, words, self._clock.now())
         # One more source may make it believed.
         await queue_change(connection, user_id, memory_entry(memory_id))
         return memory_id
@@ -293,13 +344,13 @@ class Memories:
 
     async def _known(
         self, connection: AsyncConnection, user_id: str, claim: Claim
-    ) -> Sequence[Row[str, datetime]]:
+    ) -> Sequence[Row[str, datetime, datetime, bool]]:
         """The memories that the claim speaks of and that still hold, in the order since when they do."""
         if not claim.known:
             return []
-        wanted = select(memories.c.id, memories.c.valid_from).where(
-            memories.c.id.in_(claim.known), _holds(user_id, claim.line.audience)
-        )
+        wanted = select(
+            memories.c.id, memories.c.valid_from, memories.c.recorded_at, memories.c.is_correction
+        ).where(memories.c.id.in_(claim.known), _holds(user_id, claim.line.audience))
         return (await connection.execute(wanted.order_by(memories.c.valid_from, memories.c.id))).all()
 
     def _saying(self, user_id: str, claim: Claim) -> Select[str]:
@@ -357,7 +408,13 @@ class Memories:
         return self._master.digest("claim", user_id, " ".join(text.casefold().split()).rstrip(".!"))
 
     async def _retire(
-        self, connection: AsyncConnection, user_id: str, memory_id: str, until: datetime, *, replaced_by: str
+        self,
+        connection: AsyncConnection,
+        user_id: str,
+        memory_id: str,
+        until: datetime,
+        *,
+        replaced_by: str | None,
     ) -> None:
         await take_back(connection, user_id)
         await connection.execute(
@@ -367,7 +424,7 @@ class Memories:
         )
         await queue_change(connection, user_id, memory_entry(memory_id))
 
-    async def _cite(self, connection: AsyncConnection, memory_id: str, claim: Claim) -> bool:
+    async def cite(self, connection: AsyncConnection, memory_id: str, claim: Claim) -> bool:
         """Whether the claim's message wasn't among the memory's sources yet."""
         cited = await connection.scalar(
             select(sources.c.memory_id).where(
@@ -436,6 +493,9 @@ class Memories:
                 salience=row.salience,
                 uses=row.uses,
                 used_at=row.used_at,
+                is_correction=row.is_correction,
+                is_pinned=row.pinned_at is not None,
+                is_muted=row.muted_at is not None,
             )
             for row in rows
             if row.id in cited
@@ -444,33 +504,36 @@ class Memories:
     async def newest(
         self, connection: AsyncConnection, user_id: str, audience: str, *, limit: int
     ) -> list[Memory]:
-        """The newest of the user's memories of the audience that hold now, oldest first."""
-        ids = select(memories.c.id).where(_holds(user_id, audience)).order_by(memories.c.id.desc())
+        """The newest of the user's memories of the audience that hold now and may be used, oldest first."""
+        ids = select(memories.c.id).where(_is_usable(user_id, audience)).order_by(memories.c.id.desc())
         found = await connection.scalars(ids.limit(limit))
         return await self.of_user(connection, user_id, ids=found.all())
 
     async def card(
         self, connection: AsyncConnection, user_id: str, *, audience: str | None, limit: int
     ) -> list[CardRow]:
-        """The user's memories that matter most, of one audience or of all, best first."""
-        order = (memories.c.salience.desc(), memories.c.id.desc())
+        """The user's memories that matter most, of one audience or of all; the pinned come first."""
+        is_pinned = memories.c.pinned_at.is_not(None).label("is_pinned")
         # Twice as many as are wanted, since some may not be believed yet.
-        best = select(memories.c.id, memories.c.text_sealed, memories.c.salience)
-        best_of = best.where(_holds(user_id, audience)).order_by(*order).limit(2 * limit).subquery()
+        best = select(memories.c.id, memories.c.text_sealed, memories.c.salience, is_pinned)
+        order = (is_pinned.desc(), memories.c.salience.desc(), memories.c.id.desc())
+        best_of = best.where(_is_usable(user_id, audience)).order_by(*order).limit(2 * limit).subquery()
         cited = (
             select(best_of, sources.c.certainty, keys.c.wrapped)
             .join(sources, sources.c.memory_id == best_of.c.id)
             .outerjoin(keys, keys.c.owner == user_id)
-            .order_by(best_of.c.salience.desc(), best_of.c.id.desc())
+            .order_by(best_of.c.is_pinned.desc(), best_of.c.salience.desc(), best_of.c.id.desc())
         )
         rows = (await connection.execute(cited)).all()
         if not rows:
             return []
         box = self._vault.box_of(user_id, rows[0].wrapped)
         return [
-            CardRow(id, box.open(text_sealed, TEXT))
-            for (id, text_sealed), found in groupby(rows, key=lambda row: (row.id, row.text_sealed))
-            if confidence(row.certainty for row in found) >= BELIEVED
+            CardRow(id, box.open(text_sealed, TEXT), is_pinned=bool(pinned))
+            for (id, text_sealed, pinned), found in groupby(
+                rows, key=lambda row: (row.id, row.text_sealed, row.is_pinned)
+            )
+            if pinned or confidence(row.certainty for row in found) >= BELIEVED
         ][:limit]
 
     async def note_use(self, connection: AsyncConnection, user_id: str, message_ids: Collection[str]) -> None:
@@ -561,6 +624,17 @@ def _holds(user_id: str, audience: str | None = None) -> ColumnElement[bool]:
     """Which of the user's memories hold now; if asked, of just this audience."""
     mine = and_(memories.c.user_id == user_id, memories.c.retired_at.is_(None))
     return mine if audience is None else mine & (memories.c.audience == audience)
+
+
+def _is_usable(user_id: str, audience: str | None = None) -> ColumnElement[bool]:
+    """Which of the user's memories hold now and may stand in a prompt."""
+    return _holds(user_id, audience) & memories.c.muted_at.is_(None)
+
+
+def _came_later(known: Row[str, datetime, datetime, bool], claim: Claim) -> bool:
+    """Whether the memory holds since after the claim does, or the person put it so after they said that."""
+    corrected = known.is_correction and known.recorded_at > claim.line.said_at
+    return bool(known.valid_from > claim.valid_from or corrected)
 
 
 def _by_time(found: Iterable[Memory]) -> list[Memory]:

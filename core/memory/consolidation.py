@@ -84,8 +84,9 @@ class Consolidation:
                 await connection.scalars(select(declined.c.claim_digest).where(declined.c.user_id == user_id))
             )
         now = self._clock.now()
-        steps = [Step(Deed.EXPIRE, (memory,)) for memory in held if _is_over(memory, now)]
-        steps += [Step(Deed.UNGROUND, (memory,)) for memory in _ungrounded(held)]
+        going = [(Deed.EXPIRE, memory) for memory in held if _is_over(memory, now)]
+        going += [(Deed.UNGROUND, memory) for memory in _ungrounded(held)]
+        steps = [Step(deed, (memory,)) for deed, memory in going if not memory.is_pinned]
         steps += await self._reflected(user_id, held, since)
         known = {(memory.audience, self._memories.digest(user_id, memory.text)) for memory in held}
         wanted: list[Step] = []
@@ -103,7 +104,8 @@ class Consolidation:
     async def _reflected(self, user_id: str, held: Sequence[Memory], since: datetime | None) -> list[Step]:
         """What the model finds among what is new since then, and what bears on it."""
         steps: list[Step] = []
-        new = [memory for memory in held if memory.derivation is None and _is_since(memory, since)]
+        usable = [memory for memory in held if not memory.is_muted]
+        new = [memory for memory in usable if memory.derivation is None and _is_since(memory, since)]
         audiences = list(dict.fromkeys(memory.audience for memory in new))
         for audience in audiences[:MODEL_CALLS]:
             fresh = [memory for memory in new if memory.audience == audience][-NEW:]
@@ -214,7 +216,9 @@ def _is_since(memory: Memory, since: datetime | None) -> bool:
 
 def _ungrounded(held: Sequence[Memory]) -> Iterable[Memory]:
     """Conclusions that too few memories bear out by now."""
-    told = [memory for memory in held if memory.derivation is not Derivation.CONCLUDED]
+    told = [
+        memory for memory in held if memory.derivation is not Derivation.CONCLUDED and not memory.is_muted
+    ]
     for memory in held:
         if memory.derivation is Derivation.CONCLUDED:
             grounds = [each for each in told if _places(each) & _places(memory)]
@@ -228,7 +232,8 @@ def _places(memory: Memory) -> set[tuple[str, int]]:
 
 def _essence(memory: Memory) -> tuple[object, ...]:
     """What a step relied on."""
-    return memory.id, memory.text, memory.valid_until, memory.sources
+    marks = memory.is_pinned, memory.is_muted
+    return memory.id, memory.text, memory.valid_until, memory.sources, marks
 
 
 def _did_something() -> ColumnElement[bool]:

@@ -7,6 +7,7 @@ from core.delivery.inbox import UNANSWERED_STATES, InboxState
 from core.memory.asserted import is_statement
 from core.memory.changes import memory_entry, message_entry, queue_change, take_back
 from core.memory.claims import Derivation, Memories
+from core.memory.marks import keep_back
 from core.memory.quotes import find_quote
 from core.memory.summary import Summaries
 from core.memory.transcript import TEXT, Transcript
@@ -47,7 +48,8 @@ class Forgetting:
         """Forgets a memory and strikes the words that it rests on out of their messages.
 
         Other memories that rest on the same words go too: nothing is remembered without a source. Of what was
-        only concluded the words stay, since they say other things; it isn't concluded again.
+        only concluded the words stay, since they say other things; it isn't concluded again. With a
+        correction goes what it corrected.
         Returns False when the user has no such memory.
         """
         async with self._database.write() as connection:
@@ -63,19 +65,25 @@ class Forgetting:
                 await self._memories.drop(connection, user_id, memory_id)
                 await self.begin_afresh(connection, user_id)
                 return True
-            cited = (
-                await connection.execute(
-                    select(sources)
-                    .join(memories)
-                    .where(memories.c.id == memory_id, memories.c.user_id == user_id)
-                )
-            ).all()
-            if not cited:
+            going = await self._memories.corrected(connection, user_id, by=memory_id)
+            if not await self._forget_words(connection, user_id, memory_id):
                 return False
-            for source in cited:
-                await self._strike(connection, user_id, source.message_id, source.span_start, source.span_end)
-            await self._memories.drop(connection, user_id, memory_id)
+            for memory in going:
+                await self._forget_words(connection, user_id, memory.id)
         return True
+
+    async def _forget_words(self, connection: AsyncConnection, user_id: str, memory_id: str) -> bool:
+        cited = (
+            await connection.execute(
+                select(sources)
+                .join(memories)
+                .where(memories.c.id == memory_id, memories.c.user_id == user_id)
+            )
+        ).all()
+        for source in cited:
+            await self._strike(connection, user_id, source.message_id, source.span_start, source.span_end)
+        await self._memories.drop(connection, user_id, memory_id)
+        return bool(cited)
 
     async def message(self, user_id: str, message_id: str) -> bool:
         """Forgets a message whole. Returns False when the user has no such message."""
@@ -161,6 +169,7 @@ class Forgetting:
                 remembered=is_statement(text.replace(FORGOTTEN, "")),
             )
         )
+        await keep_back(connection, user_id)
         await queue_change(connection, user_id, message_entry(message_id))
 
     async def _drop_if_unsupported(self, connection: AsyncConnection, user_id: str, memory_id: str) -> None:
@@ -177,15 +186,8 @@ class Forgetting:
         so all of the person's conversations begin afresh, and nothing of their replies is kept.
         """
         talked = select(turns.c.conversation_id).where(turns.c.user_id == user_id)
-        newest = (
-            select(turns.c.conversation_id, func.max(turns.c.id).label("turn_id"))
-            .where(turns.c.conversation_id.in_(talked))
-            .group_by(turns.c.conversation_id)
-            .order_by(turns.c.conversation_id)
-        )
         # Conversations before turns, as whoever ends a turn takes them: or the two wait for each other.
-        for row in (await connection.execute(newest)).all():
-            await self._summaries.start_afresh(connection, row.conversation_id, row.turn_id)
+        await self._summaries.start_all_afresh(connection, talked)
         touched = select(turns.c.id).where(turns.c.conversation_id.in_(talked))
         await connection.execute(
             update(turns).where(turns.c.id.in_(touched)).values(reply_sealed=None, account_sealed=None)

@@ -38,7 +38,9 @@ DIGEST_BYTES = 12
 
 EVERY = union_all(
     select(messages.c.user_id, (MESSAGE + messages.c.id).label("entry_id")).where(messages.c.remembered),
-    select(memories.c.user_id, MEMORY + memories.c.id).where(memories.c.retired_at.is_(None)),
+    select(memories.c.user_id, MEMORY + memories.c.id).where(
+        memories.c.retired_at.is_(None), memories.c.muted_at.is_(None)
+    ),
 ).subquery()
 """All that the index holds, or ought to."""
 
@@ -342,7 +344,7 @@ class Indexer:
             return {}
         said = {message_entry(line.id): _Told(line.text, line.audience) for line in lines.values()}
         return said | {
-            memory_entry(claim.id): _Told(claim.text, claim.audience) for claim in claims if claim.is_believed
+            memory_entry(claim.id): _Told(claim.text, claim.audience) for claim in claims if claim.is_usable
         }
 
     async def _rotation(self, box: Box) -> Rotation:

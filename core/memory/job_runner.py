@@ -24,11 +24,13 @@ from core.errors import (
 from core.llm.model import LanguageModel
 from core.memory.asserted import is_statement
 from core.memory.changes import hold_memory
-from core.memory.claims import Memories, Memory
+from core.memory.claims import Claim, Memories, Memory
 from core.memory.consolidation import Consolidation
+from core.memory.corrections import Corrections
 from core.memory.extraction import LINE_TOKENS, extract
 from core.memory.indexing import Indexer
 from core.memory.jobs import MAX_ATTEMPTS, Job, JobKind, JobQueue
+from core.memory.marks import keep_back
 from core.memory.page import MAX_LINES, first_page
 from core.memory.recall import Recaller
 from core.memory.summary import LINE_TOKENS as FOLDED_LINE_TOKENS
@@ -59,6 +61,7 @@ class JobRunner:
         indexer: Indexer,
         recaller: Recaller,
         consolidation: Consolidation,
+        corrections: Corrections,
     ) -> None:
         self._database = database
         self._queue = queue
@@ -69,6 +72,7 @@ class JobRunner:
         self._indexer = indexer
         self._recaller = recaller
         self._consolidation = consolidation
+        self._corrections = corrections
         self._work: dict[JobKind, Callable[[Job], Awaitable[None]]] = {
             JobKind.EXTRACT: self._extract,
             JobKind.FOLD: self._fold,
@@ -148,7 +152,7 @@ class JobRunner:
             for writer, claims in found.items():
                 for claim in claims:
                     if claim.line.turn_id <= read:
-                        await self._memories.learn(connection, writer, claim)
+                        await self._learn(connection, writer, claim)
             await connection.execute(
                 update(conversations)
                 .where(conversations.c.id == job.about, conversations.c.extracted_through == through)
@@ -158,6 +162,14 @@ class JobRunner:
             for writer in writers:
                 await self._queue.schedule_consolidation(connection, writer)
         await self._index(writers)
+
+    async def _learn(self, connection: AsyncConnection, writer: str, claim: Claim) -> None:
+        outdated = await self._corrections.outdated(connection, writer, claim)
+        if outdated is None:
+            await self._memories.learn(connection, writer, claim)
+        else:
+            await self._memories.cite(connection, outdated.id, claim)
+            await keep_back(connection, writer)
 
     async def _bearing_on(self, lines: Sequence[Line], writer: str) -> list[Memory]:
         """What is known of the writer that the lines may say again, or change."""

@@ -42,7 +42,12 @@ def _new() -> Select[Any]:
     ).where(messages.c.user_id == user, messages.c.remembered, messages.c.id > after)
     claimed = select(
         memories.c.id, memories.c.text_sealed, memories.c.audience, null(), memories.c.valid_from
-    ).where(memories.c.user_id == user, memories.c.retired_at.is_(None), memories.c.id > after)
+    ).where(
+        memories.c.user_id == user,
+        memories.c.retired_at.is_(None),
+        memories.c.muted_at.is_(None),
+        memories.c.id > after,
+    )
     both = union_all(said, claimed).subquery()
     return select(both).order_by(both.c.conversation_id.is_(None), both.c.id)
 

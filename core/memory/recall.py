@@ -224,7 +224,7 @@ class Recaller:
         found = {
             memory_entry(claim.id): claim
             for claim in claims
-            if claim.is_believed and shown in (None, claim.audience)
+            if claim.is_usable and shown in (None, claim.audience)
         }
         said = {message_entry(line.id): line for line in lines.values() if shown in (None, line.audience)}
         return [

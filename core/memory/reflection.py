@@ -8,7 +8,7 @@ from typing import Any
 from core.llm.language import language_of
 from core.llm.model import ChatMessage, LanguageModel
 from core.llm.structured import ask
-from core.memory.claims import Derivation, Draft, Kind, Memory, Source
+from core.memory.claims import Claim, Derivation, Draft, Kind, Memory, Source
 from core.memory.cues import cue
 from core.memory.words import stems
 from core.memory.write_gate import MAX_CLAIM_CHARS, MIN_SUPPORT, anchors, support
@@ -98,15 +98,19 @@ def merge(group: Sequence[Memory]) -> Found | None:
     """One memory for those of the group that say what its fullest one says; None if there are no two.
 
     To say the same they must be about the same one, both say or both deny, name the same names and numbers,
-    and share most words. What was noted as the person put it, or concluded, stays as it is.
+    and share most words. What the person put so themselves, or pinned, or what was concluded, stays as it is.
     """
     told = [
-        each for each in group if each.kind is not Kind.NOTE and each.derivation is not Derivation.CONCLUDED
+        each
+        for each in group
+        if each.kind is not Kind.NOTE
+        and each.derivation is not Derivation.CONCLUDED
+        and not (each.is_correction or each.is_pinned)
     ]
     if not told:
         return None
     fullest = max(told, key=lambda each: (len(each.text), each.id))
-    same = [each for each in told if each is fullest or _say_the_same(each, fullest)]
+    same = [each for each in told if each is fullest or say_the_same(each, fullest)]
     if len(same) < 2:
         return None
     untils = [each.valid_until for each in same]
@@ -167,7 +171,8 @@ def _found(
     return Found(draft, tuple(group))
 
 
-def _say_the_same(one: Memory, other: Memory) -> bool:
+def say_the_same(one: Memory | Claim, other: Memory | Claim) -> bool:
+    """Whether they are about the same one, name the same names and numbers, and share most words."""
     return (
         one.subject == other.subject
         and _denies(one.text) == _denies(other.text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.llm.model import ChatMessage, LanguageModel
@@ -11,7 +11,7 @@ from core.llm.tokens import truncate_tokens
 from core.memory.page import PAGE_TOKENS
 from core.memory.transcript import Line
 from core.privacy.vault import Vault
-from core.storage.schema import conversations
+from core.storage.schema import conversations, turns
 
 SUMMARY = "conversations.summary"
 MAX_TOKENS = 400
@@ -109,3 +109,14 @@ class Summaries:
             .where(conversations.c.id == conversation_id)
             .values(window_from=through, summary_sealed=None)
         )
+
+    async def start_all_afresh(self, connection: AsyncConnection, which: Select[str]) -> None:
+        """As `start_afresh`, up to the newest turn of each conversation whose id the query finds."""
+        newest = (
+            select(turns.c.conversation_id, func.max(turns.c.id).label("turn_id"))
+            .where(turns.c.conversation_id.in_(which))
+            .group_by(turns.c.conversation_id)
+            .order_by(turns.c.conversation_id)
+        )
+        for row in (await connection.execute(newest)).all():
+            await self.start_afresh(connection, row.conversation_id, row.turn_id)

@@ -62,7 +62,7 @@ class Transcript:
                 "role": "user",
                 "text": m.text,
                 "said_at": m.sent_at,
-                "utc_offset": _offset_minutes(m.sent_at),
+                "utc_offset": offset_minutes(m.sent_at),
                 "event_digest": m.edits or m.event_digest,
             }
             for m in turn.messages
@@ -205,5 +205,6 @@ def there(said_at: datetime, utc_offset: int) -> datetime:
     return said_at.astimezone(timezone(timedelta(minutes=utc_offset)))
 
 
-def _offset_minutes(moment: datetime) -> int:
+def offset_minutes(moment: datetime) -> int:
+    """How far ahead of UTC the moment's zone is."""
     return round((moment.utcoffset() or timedelta()).total_seconds() / 60)

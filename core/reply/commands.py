@@ -16,6 +16,9 @@ I'm **Mneme**, an assistant that remembers what you tell me. Just write to me.
 - `/memory` – what I remember about you, each with the message it came from
 - `/memory why NUMBER` – why I think so; without a number, what my last answer rests on
 - `/memory timeline WHAT` – what you told me about it, and when it changed
+- `/memory edit NUMBER NEW TEXT` – put it right in your own words
+- `/memory pin NUMBER` – keep it in mind at all times; `unpin` takes that back
+- `/memory mute NUMBER` – keep it, but don't use it; `unmute` takes that back
 - `/forget NUMBER` – forget one of these, `/forget everything` – all of it
 - `/undo` – forget what you last asked me to remember here
 - `/erase` – erase all of you here, with a receipt

@@ -126,7 +126,7 @@ class Context:
         enclosures = tuple(enclosure for message in turn.messages for enclosure in message.enclosures)
         prompt = compose(
             Ask(turn.text, enclosures, speaker=names.get(turn.user_id, "")),
-            card=[row.text for row in gathered.card],
+            card=gathered.card,
             summary=gathered.summary,
             window=gathered.window,
             recall=gathered.recall,

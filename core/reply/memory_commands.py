@@ -8,8 +8,9 @@ from typing import Any
 
 from core.delivery.screen import Screen
 from core.delivery.turns import Turn
-from core.errors import MnemeError
+from core.errors import InvalidMessage, MnemeError
 from core.memory.claims import Derivation, Memories, Memory
+from core.memory.corrections import Corrections, Said
 from core.memory.forgetting import Forgetting
 from core.memory.recall import Recaller
 from core.memory.transcript import Line, Transcript
@@ -28,6 +29,22 @@ NO_REASON = "My last answer here rests on nothing that I remember about you."
 NO_HISTORY = "You haven't told me anything about that."
 NO_CHANGES = "Nothing that you told me has changed so far."
 NOTHING_NOTED = "There is nothing here that you asked me to remember. `/forget` takes back anything else."
+EDIT_WHICH = (
+    "`/memory edit 2 I live in Porto` puts these words in the place of the second that `/memory` lists."
+)
+CORRECTED = (
+    "Corrected: “{}”. What it was before stands in its history: `/memory why` shows it, `/forget` takes both."
+)
+MARK_WHICH = (
+    "Tell me which: `/memory pin 2` has me keep the second in mind at all times, `/memory mute 2` keeps it, "
+    "but I don't use it; `unpin` and `unmute` take that back."
+)
+MARKED = {
+    "pin": "Pinned: I have it in mind at all times.",
+    "unpin": "Unpinned. I still remember it.",
+    "mute": "Muted: I keep it and show it to you, but I don't use it, nor the message that it came from.",
+    "unmute": "I use it again.",
+}
 RESTING = "My memory is resting at the moment. Please ask again in a little while."
 
 
@@ -50,6 +67,7 @@ class MemoryCommands:
         memories: Memories,
         forgetting: Forgetting,
         recaller: Recaller,
+        corrections: Corrections,
     ) -> None:
         self._database = database
         self._screen = screen
@@ -57,17 +75,52 @@ class MemoryCommands:
         self._memories = memories
         self._forgetting = forgetting
         self._recaller = recaller
+        self._corrections = corrections
 
     async def memory(self, turn: Turn, user: User, rest: str) -> str:
-        """`/memory`, `/memory why [NUMBER]`, `/memory timeline [WHAT]`."""
+        """`/memory`, `/memory why [NUMBER]`, `timeline [WHAT]`, `edit NUMBER TEXT`, `pin|mute NUMBER`."""
         wanted, _, about = rest.partition(" ")
         match wanted.casefold():
             case "why":
                 return await self._why(turn, user, about.strip())
             case "timeline":
                 return await self._timeline(turn, user, about.strip())
+            case "edit":
+                return await self._edit(turn, user, about)
+            case "pin" | "unpin" | "mute" | "unmute" as mark:
+                return await self._mark(turn, user, mark, about.strip())
             case _:
                 return await self._show(turn, user)
+
+    async def _edit(self, turn: Turn, user: User, what: str) -> str:
+        number, text = [*what.split(maxsplit=1), "", ""][:2]
+        id = await self._numbered(turn, user, number)
+        message = turn.messages[0]
+        said = Said(turn.conversation.audience, message.sent_at, message.edits or message.event_digest)
+        try:
+            done = await self._corrections.edit(user.id, id or "", text, said)
+        except InvalidMessage as error:
+            return str(error)
+        return CORRECTED.format(_short(text)) if done else EDIT_WHICH
+
+    async def _mark(self, turn: Turn, user: User, mark: str, number: str) -> str:
+        """Pins or mutes what `/memory` lists under the number, or takes that back."""
+        id = await self._numbered(turn, user, number)
+        if id is None:
+            return MARK_WHICH
+        make = self._corrections.pin if mark.endswith("pin") else self._corrections.mute
+        try:
+            await make(user.id, id, not mark.startswith("un"))
+        except InvalidMessage as error:
+            return str(error)
+        return MARKED[mark]
+
+    async def _numbered(self, turn: Turn, user: User, number: str) -> str | None:
+        """The id of the memory, or of the message, that `/memory` lists under the number."""
+        listed = await self._listed(turn, user)
+        ids = [memory.id for memory in listed.memories] + [line.id for line in listed.heard]
+        place = _place(number)
+        return ids[place] if 0 <= place < len(ids) else None
 
     async def forget(self, turn: Turn, user: User, what: str) -> str:
         """`/forget NUMBER`, `/forget everything`."""
@@ -165,16 +218,21 @@ def _place(what: str) -> int:
 
 
 def _row(number: int, memory: Memory) -> str:
-    doubt = "" if memory.is_believed else " _(you weren't sure)_"
-    if memory.derivation is Derivation.CONCLUDED:
-        doubt = " _(my own conclusion)_"
-    return f"{number}. {memory.text}{doubt}\n   {_cited(memory)}"
+    notes = {
+        "pinned": memory.is_pinned,
+        "muted: I don't use it": memory.is_muted,
+        "you weren't sure": not memory.is_believed,
+        "my own conclusion": memory.derivation is Derivation.CONCLUDED,
+    }
+    marks = "".join(f" _({note})_" for note, applies in notes.items() if applies)
+    return f"{number}. {memory.text}{marks}\n   {_cited(memory)}"
 
 
 def _entry(told: Memory | Line) -> str:
     if isinstance(told, Line):
         return f"- {_day(told.said_at)}: “{_short(told.text)}”"
-    until = f" until {_day(told.valid_until)}" if told.valid_until else ""
+    ended = told.valid_until if told.valid_until and told.valid_until > told.valid_from else None
+    until = f" until {_day(ended)}" if ended else ""
     return f"- {_day(told.valid_from)}{until}: {told.text}\n  {_cited(told)}"
 
 
@@ -191,7 +249,7 @@ def _used(recalled: Mapping[str, Any]) -> str:
 
 def _sources(memory: Memory) -> str:
     rows = [f"- {_day(source.said_at)}: “{_short(source.quote)}”" for source in memory.sources]
-    title = "You told me so:"
+    title = "You corrected it to this yourself:" if memory.is_correction else "You told me so:"
     if memory.derivation is Derivation.CONCLUDED:
         title = "You didn't say so; I concluded it from this:"
     return f"{title}\n\n" + "\n".join(rows)

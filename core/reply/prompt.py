@@ -5,7 +5,7 @@ this order, and what was recalled for this one message stands right before it.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import accumulate
@@ -13,6 +13,7 @@ from math import ceil
 
 from core.llm.model import ChatMessage
 from core.llm.tokens import count_tokens, truncate_tokens
+from core.memory.claims import CardRow
 from core.memory.recall import Recall, Recalled
 from core.memory.transcript import Line
 from core.messages import Enclosure
@@ -36,9 +37,11 @@ nobody told it (asked for a stranger's allergy, "peanuts")."""
 
 MESSAGE_OVERHEAD_TOKENS = 4
 CARD_SHARE = 0.07
+PINNED_SHARE = 0.2
 SUMMARY_SHARE = 0.2
 MESSAGE_SHARE = 0.5
-"""At most so much of the budget goes to the card, to the summary, and to the message itself."""
+"""At most so much of the budget goes to the card, to what is pinned of it, to the summary, and to the message
+itself."""
 WINDOW_STEP_SHARE = 0.25
 """A window that doesn't fit loses so much of the budget at a time: if a little went with every turn, no two
 prompts would begin alike, and the model's server would read each from its start."""
@@ -70,7 +73,7 @@ def compose(
     names: dict[str, str],
     budget: int,
     today: date,
-    card: Sequence[str] = (),
+    card: Sequence[CardRow] = (),
     examples: Sequence[ChatMessage] = (),
 ) -> list[ChatMessage]:
     """The messages for the model, at most `budget` tokens: the oldest of the window give way first.
@@ -82,7 +85,7 @@ def compose(
     """
     budget -= sum(_cost(example.content) for example in examples)
     question = _fit(_question(ask), int(budget * MESSAGE_SHARE))
-    instructions = f"{INSTRUCTIONS}\nToday is {today:%A, %Y-%m-%d}." + _carded(card, int(budget * CARD_SHARE))
+    instructions = f"{INSTRUCTIONS}\nToday is {today:%A, %Y-%m-%d}." + _carded(card, budget)
     room = budget - _cost(question) - _cost(instructions + EARLIER) - MARGIN_TOKENS
     earlier = truncate_tokens(summary, min(int(budget * SUMMARY_SHARE), room))
     system = ChatMessage("system", instructions + (EARLIER + earlier if earlier else ""))
@@ -95,12 +98,17 @@ def compose(
     return [system, *examples, *shown, ChatMessage("user", last)]
 
 
-def _carded(card: Sequence[str], limit: int) -> str:
-    """The card, each claim on a line; what goes beyond so many tokens is left out."""
-    rows = [f"- {' '.join(text.split())}" for text in card]
-    room = list(accumulate(count_tokens(row) for row in rows))
-    rows = rows[: bisect_right(room, limit)]
+def _carded(card: Sequence[CardRow], budget: int) -> str:
+    """The card, each claim on a line; what goes beyond its share of the budget is left out."""
+    pinned = _rows((each.text for each in card if each.is_pinned), int(budget * PINNED_SHARE))
+    rows = pinned + _rows((each.text for each in card if not each.is_pinned), int(budget * CARD_SHARE))
     return CARD + "\n".join(rows) if rows else ""
+
+
+def _rows(texts: Iterable[str], limit: int) -> list[str]:
+    rows = [f"- {' '.join(text.split())}" for text in texts]
+    room = list(accumulate(count_tokens(row) for row in rows))
+    return rows[: bisect_right(room, limit)]
 
 
 def _newest(spoken: Sequence[ChatMessage], room: int, budget: int) -> Sequence[ChatMessage]:

@@ -213,13 +213,17 @@ memories = _table(
     Column("derivation", String(16)),
     Column("made_in", ForeignKey("consolidations.id", ondelete="SET NULL"), index=True),
     Column("retired_in", ForeignKey("consolidations.id", ondelete="SET NULL"), index=True),
+    Column("is_correction", Boolean, nullable=False, server_default=false()),
+    Column("pinned_at", UtcDateTime),
+    Column("muted_at", UtcDateTime),
     _unique_while("retired_at IS NULL", "uq_memories_held", "user_id", "audience", "claim_digest"),
     Index("ix_memories_user", "user_id", "id"),
 )
 """`subject_sealed`: whom it is about, null for the person. Nothing is overwritten: what changed is retired,
 and `replaced_by` names the memory that came in its place. `uses`: how often it was recalled for a reply.
 `derivation`: how a consolidation made it, null for what the person said; `made_in` and `retired_in` say
-which one did."""
+which one did. `is_correction`: the person put it in another's place themselves. `pinned_at`: since when it is
+to be in every prompt; `muted_at`: in none."""
 
 consolidations = _table(
     "consolidations",

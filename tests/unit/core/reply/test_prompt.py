@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.llm.model import ChatMessage
 from core.llm.tokens import count_tokens
-from core.memory.claims import Source
+from core.memory.claims import CardRow, Source
 from core.memory.recall import Recall, Recalled
 from core.memory.transcript import Line
 from core.messages import Enclosure, EnclosureKind
@@ -50,7 +50,7 @@ def prompt(
         names=names or {},
         budget=budget,
         today=TODAY,
-        card=card,
+        card=[CardRow(text, text) for text in card],
         examples=examples,
     )
 
