@@ -27,8 +27,10 @@ from core.memory.forgetting import Forgetting
 from core.memory.indexing import Indexer
 from core.memory.job_runner import JobRunner
 from core.memory.jobs import JobQueue
+from core.memory.last_replies import LastReplies
 from core.memory.lexicons import Lexicons
 from core.memory.notes import Notes
+from core.memory.overview import Overview
 from core.memory.recall import Recaller
 from core.memory.reindexing import Reindexing
 from core.memory.summary import Summaries
@@ -39,6 +41,7 @@ from core.reply.answer import Answerer
 from core.reply.commands import Commands
 from core.reply.context import Context
 from core.reply.memory_commands import MemoryCommands
+from core.reply.page_link import PageLink
 from core.reply.prompt import EXAMPLES
 from core.rights.erasure import Erasure
 from core.rights.erasure_list import ErasureList
@@ -83,6 +86,8 @@ class App:
     indexer: Indexer
     reindexing: Reindexing
     recaller: Recaller
+    overview: Overview
+    last_replies: LastReplies
     jobs: JobQueue
     consolidation: Consolidation
     job_runner: JobRunner
@@ -140,6 +145,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
 
         access = Access(settings, master)
         people = People(vault, master, clock)
+        sign_in = SignIn(database, people, master, clock)
         conversations = Conversations(vault, master, clock)
         inbox = Inbox(database, vault, master, people, conversations, access, clock)
         turns = Turns(database, vault, conversations, clock, lease_seconds=settings.lease_seconds)
@@ -226,6 +232,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
                 access,
                 summaries,
                 MemoryCommands(database, screen, transcript, memories, forgetting, recaller, corrections),
+                PageLink(sign_in, settings),
                 on_trial=settings.mneme_on_trial,
             ),
             model=model,
@@ -251,7 +258,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             index=index,
             access=access,
             people=people,
-            sign_in=SignIn(database, people, master, clock),
+            sign_in=sign_in,
             conversations=conversations,
             inbox=inbox,
             turns=turns,
@@ -266,6 +273,8 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             indexer=indexer,
             reindexing=Reindexing(database, index, indexer),
             recaller=recaller,
+            overview=Overview(database, vault, transcript, memories, recaller),
+            last_replies=LastReplies(database, vault, transcript),
             jobs=jobs,
             consolidation=consolidation,
             job_runner=job_runner,

@@ -52,6 +52,7 @@ COMMANDS = (
     BotCommand("start", "Begin, or sign in with a code"),
     BotCommand("help", "What I can do"),
     BotCommand("memory", "What I remember about you"),
+    BotCommand("page", "The same as a page, to search and correct"),
     BotCommand("forget", "Forget something"),
     BotCommand("undo", "Forget what you last asked me to remember"),
     BotCommand("reset", "Begin a new conversation"),

@@ -1,6 +1,7 @@
-"""The web chat: one page, and the routes that it asks."""
+"""The web: the chat, the page of one's memory, and the routes that they ask."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from aiohttp import web
 
@@ -9,8 +10,10 @@ from bots.screen_outlet import ScreenOutlet
 from bots.web.chat import Chat
 from bots.web.event_stream import EventStreams
 from bots.web.gate import Gate
-from bots.web.pages import Pages
+from bots.web.memory_page import MemoryPage
+from bots.web.pages import MEMORY, Pages
 from bots.web.recollection import Recollection
+from bots.web.rendering import Rendering
 from core.app import App
 from core.users.sign_in import CHANNEL
 
@@ -21,18 +24,20 @@ class WebChannel(ScreenOutlet):
     def __init__(self, app: App, desk: Desk) -> None:
         super().__init__(CHANNEL, app.screen)
         self._streams = EventStreams()
-        self._gate = Gate(app.sign_in, app.settings.public_url)
-        self._pages = Pages(app, self._gate)
+        rendering = Rendering()
+        self._gate = Gate(app.sign_in, rendering, app.settings.public_url)
+        self._pages = Pages(app, self._gate, rendering)
+        self._page = MemoryPage(app, rendering)
         self._chat = Chat(app, desk, self._streams)
         self._recollection = Recollection(app, self._streams)
 
     def routes(self) -> Sequence[web.RouteDef]:
         gate, pages, chat, memory = self._gate, self._pages, self._chat, self._recollection
         return [
-            web.get("/", gate.open(pages.home)),
-            web.get("/sign-in", gate.open(pages.offer_sign_in)),
-            web.post("/sign-in", gate.open(pages.sign_in)),
-            web.post("/sign-out", gate.signed_in(pages.sign_out)),
+            web.get("/", gate.open(pages.home, as_page=True)),
+            web.get("/sign-in", gate.open(pages.offer_sign_in, as_page=True)),
+            web.post("/sign-in", gate.open(pages.sign_in, as_page=True)),
+            web.post("/sign-out", gate.signed_in(pages.sign_out, as_page=True)),
             web.get("/web/files/{name}", gate.open(pages.file)),
             web.post("/web/messages", gate.signed_in(chat.accept)),
             web.get(r"/web/replies/{inbox:\d{1,18}}", gate.signed_in(chat.reply), allow_head=False),
@@ -41,6 +46,20 @@ class WebChannel(ScreenOutlet):
             web.get("/web/memories/events", gate.signed_in(memory.watch), allow_head=False),
             web.post("/web/memories/{id:[0-9a-f]{32}}/forget", gate.signed_in(memory.forget_memory)),
             web.post("/web/messages/{id:[0-9a-f]{32}}/forget", gate.signed_in(memory.forget_message)),
+            *self._memory_routes(),
+        ]
+
+    def _memory_routes(self) -> Sequence[web.RouteDef]:
+        page = self._page
+        seen = {"": page.topics, "/timeline": page.timeline, "/words": page.words, "/replies": page.replies}
+        done = {
+            "/memories/{id:[0-9a-f]{32}}/forget": page.forget_memory,
+            "/messages/{id:[0-9a-f]{32}}/forget": page.forget_message,
+        }
+        signed_in = partial(self._gate.signed_in, as_page=True)
+        return [
+            *(web.get(MEMORY + path, signed_in(handler)) for path, handler in seen.items()),
+            *(web.post(MEMORY + path, signed_in(handler)) for path, handler in done.items()),
         ]
 
     async def start(self) -> None:

@@ -41,15 +41,16 @@ class Chat:
         body = await json_body(request)
         text = body.get("text")
         if not isinstance(text, str):
-            raise Refused(400, "Please send a text.")
-        key = _key(body.get("conversation", FIRST_KEY), "conversation")
+            raise Refused(400, "no_text")
+        account = _account(visitor)
+        key = _key(body.get("conversation", FIRST_KEY))
         zone = zone_of(body.get("utc_offset"), timedelta(minutes=1))
         message = IncomingMessage(
             channel=CHANNEL,
             workspace=WORKSPACE,
-            event=f"{visitor.user_id}:{_key(body.get('event'), 'event')}",
-            sender=Sender(visitor.name, visitor.name, zone=zone),
-            conversation=ConversationRef(_reference(visitor, key), ConversationKind.DIRECT, {"key": key}),
+            event=f"{visitor.user_id}:{_key(body.get('event'))}",
+            sender=Sender(account, account, zone=zone),
+            conversation=ConversationRef(f"{account}:{key}", ConversationKind.DIRECT, {"key": key}),
             text=text,
             sent_at=datetime.now(UTC),
         )
@@ -63,7 +64,7 @@ class Chat:
         """GET: events of the reply to one of the visitor's messages; each holds the whole text so far."""
         inbox_id = int(request.match_info["inbox"])
         if inbox_id > MAX_ROW_ID or await self._row(inbox_id, visitor.user_id) is None:
-            raise Refused(404, "You have no such message.")
+            raise Refused(404, "no_message")
         return await self._streams.send(request, self._progress(inbox_id, visitor.user_id))
 
     async def history(self, request: web.Request, visitor: Visitor) -> web.Response:
@@ -75,7 +76,7 @@ class Chat:
                 found = latest.id if latest else None
                 key = latest.address.get("key") if latest else None
             else:
-                reference = _reference(visitor, _key(key, "conversation"))
+                reference = f"{_account(visitor)}:{_key(key)}"
                 found = await self._app.conversations.find(connection, CHANNEL, WORKSPACE, reference)
             own = found and await self._app.conversations.find_own(connection, found, visitor.user_id)
             lines: list[Line] = []
@@ -108,15 +109,17 @@ class Chat:
                 }
 
 
-def _key(value: object, name: str) -> str:
+def _key(value: object) -> str:
     if not isinstance(value, str) or not _KEY.fullmatch(value):
-        raise Refused(400, f"{name} must be 1 to 64 letters, digits, - or _.")
+        raise Refused(400, "bad_key")
     return value
 
 
-def _reference(visitor: Visitor, key: str) -> str:
-    """What the record calls the conversation: a key holds no colon, so no two visitors share one."""
-    return f"{visitor.name}:{key}"
+def _account(visitor: Visitor) -> str:
+    """Whom the conversation is with. A key holds no colon, so that no two visitors' conversations meet."""
+    if visitor.account is None:
+        raise Refused(403, "no_account")
+    return visitor.account
 
 
 def _as_json(line: Line) -> dict[str, Any]:

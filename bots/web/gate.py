@@ -2,18 +2,23 @@
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import structlog
 from aiohttp import web
 
+from bots.web.rendering import Rendering
+from bots.web.texts import COOKIE as LANGUAGE_COOKIE
+from bots.web.texts import LANGUAGES, PARAMETER
 from core.errors import StoreUnavailable, Undecryptable
-from core.users.sign_in import SESSION_LIFE, SignIn, Visitor
+from core.users.sign_in import Session, SignIn, Visitor
 
 COOKIE = "mneme_session"
 MAX_BODY_BYTES = 256 * 1024
 RETRY_SECONDS = 2
+LANGUAGE_LIFE = timedelta(days=365)
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -34,52 +39,59 @@ log = structlog.get_logger()
 
 
 class Refused(Exception):
-    """A request that can't be answered; the text is for the person."""
+    """A request that can't be answered. `reason` is a key of the texts' table "refused", or a text itself."""
 
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
         self.status = status
+        self.reason = reason
 
 
 class Gate:
-    """Wraps handlers: checks origins and sessions, adds headers, turns errors into honest JSON."""
+    """Wraps handlers: checks origins and sessions, adds headers, turns errors into honest words."""
 
-    def __init__(self, sign_in: SignIn, public_url: str | None) -> None:
+    def __init__(self, sign_in: SignIn, rendering: Rendering, public_url: str | None) -> None:
         self._sign_in = sign_in
+        self._rendering = rendering
         self._public = urlsplit(public_url or "")
 
-    def open(self, handler: Handler) -> Handler:
-        """For everybody; a request that changes something must come from our own pages."""
+    def open(self, handler: Handler, *, as_page: bool = False) -> Handler:
+        """For everybody; a request that changes something must come from our own pages.
+
+        Errors are told in JSON or, for what is shown in the browser's window, `as_page`.
+        """
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             try:
                 ours = (request.host, self._public.netloc)
                 if request.method not in ("GET", "HEAD") and not comes_from(request.headers, ours):
-                    raise Refused(403, "That request didn't come from this page. Please reload it.")
+                    raise Refused(403, "foreign")
                 response = await handler(request)
             except Refused as refusal:
-                response = _error(refusal.status, str(refusal))
+                response = self._error(request, refusal, as_page=as_page)
             except StoreUnavailable as error:
                 log.warning("web_store_unavailable", reason=str(error))
-                response = _error(503, "My store is busy or full. Nothing was lost; please try again.")
+                response = self._error(request, Refused(503, "store"), as_page=as_page)
                 response.headers["Retry-After"] = str(RETRY_SECONDS)
             if not response.prepared:
                 for name, value in HEADERS.items():
                     response.headers.setdefault(name, value)
+                if (chosen := request.query.get(PARAMETER)) in LANGUAGES:
+                    self._set_cookie(response, LANGUAGE_COOKIE, chosen, LANGUAGE_LIFE)
             return response
 
         return guarded
 
-    def signed_in(self, handler: VisitorHandler) -> Handler:
+    def signed_in(self, handler: VisitorHandler, *, as_page: bool = False) -> Handler:
         """For visitors; others get 401."""
 
         async def for_visitor(request: web.Request) -> web.StreamResponse:
             visitor = await self.visitor(request)
             if visitor is None:
-                raise Refused(401, "You are signed out. `mneme sign-in` prints a new link.")
+                raise Refused(401, "signed_out")
             return await handler(request, visitor)
 
-        return self.open(for_visitor)
+        return self.open(for_visitor, as_page=as_page)
 
     async def visitor(self, request: web.Request) -> Visitor | None:
         """Who asks, by the session cookie."""
@@ -90,16 +102,27 @@ class Gate:
             log.info("session_of_nobody")
             return None
 
-    def set_session(self, response: web.StreamResponse, token: str) -> None:
+    def set_session(self, response: web.StreamResponse, session: Session) -> None:
+        self._set_cookie(response, COOKIE, session.token, session.life)
+
+    def _set_cookie(self, response: web.StreamResponse, name: str, value: str, life: timedelta) -> None:
         response.set_cookie(
-            COOKIE,
-            token,
-            max_age=int(SESSION_LIFE.total_seconds()),
+            name,
+            value,
+            max_age=int(life.total_seconds()),
             httponly=True,
             samesite="Lax",
             secure=self._public.scheme == "https",
             path="/",
         )
+
+    def _error(self, request: web.Request, refusal: Refused, *, as_page: bool) -> web.Response:
+        text = self._rendering.catalogue.of(request)["refused"].get(refusal.reason, refusal.reason)
+        if as_page and refusal.status == 401:
+            return self._rendering.page(request, "welcome.html", {}, status=401)
+        if as_page:
+            return self._rendering.page(request, "problem.html", {"problem": text}, status=refusal.status)
+        return web.json_response({"error": text}, status=refusal.status)
 
 
 def comes_from(headers: Mapping[str, str], hosts: Collection[str]) -> bool:
@@ -129,7 +152,17 @@ async def body_bytes(request: web.Request) -> bytes:
                 break
         else:
             return bytes(body)
-    raise Refused(413, "That message is far too long for me. Please send it in smaller pieces.")
+    raise Refused(413, "too_large")
+
+
+async def form_body(request: web.Request) -> Mapping[str, str]:
+    """The fields of a form, each by its first value.
+
+    Raises:
+        Refused: the body is too large.
+    """
+    fields = parse_qs((await body_bytes(request)).decode(errors="replace"), keep_blank_values=True)
+    return {name: values[0] for name, values in fields.items()}
 
 
 async def json_body(request: web.Request) -> dict[str, Any]:
@@ -139,16 +172,12 @@ async def json_body(request: web.Request) -> dict[str, Any]:
         Refused: it is none, or too large.
     """
     if request.content_type != "application/json":
-        raise Refused(415, "Please send JSON.")
+        raise Refused(415, "no_json")
     raw = await body_bytes(request)
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise Refused(400, "Please send a JSON object.")
+        raise Refused(400, "no_object")
     return body
-
-
-def _error(status: int, text: str) -> web.Response:
-    return web.json_response({"error": text}, status=status)

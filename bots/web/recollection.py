@@ -1,7 +1,7 @@
 """What Mneme remembers about its visitor, told as it changes, and taken back when the visitor says so."""
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -11,8 +11,9 @@ from bots.web.event_stream import Event, EventStreams
 from bots.web.gate import Refused, json_body
 from core.app import App
 from core.errors import ModelError, Unavailable
-from core.memory.claims import Derivation, Memory
+from core.memory.claims import Derivation
 from core.memory.indexing import memory_topic
+from core.memory.overview import Held
 from core.memory.transcript import Line
 from core.users.sign_in import Visitor
 
@@ -53,7 +54,7 @@ class Recollection:
     ) -> web.Response:
         await json_body(request)
         if not await forget(visitor.user_id, request.match_info["id"]):
-            raise Refused(404, "You have nothing like that in your memory any more.")
+            raise Refused(404, "no_memory")
         await self._app.bell.ring(memory_topic(visitor.user_id))
         try:
             await self._app.indexer.flush(visitor.user_id)
@@ -75,30 +76,20 @@ class Recollection:
 
     async def _remembered(self, user_id: str) -> dict[str, Any]:
         async with self._app.database.read() as connection:
-            every = await self._app.memories.of_user(connection, user_id, retired=True)
-            memories = [memory for memory in every if memory.retired_at is None]
-            replaced: dict[str | None, list[Memory]] = {}
-            for memory in reversed(every):
-                replaced.setdefault(memory.replaced_by, []).append(memory)
-            cited = {source.message_id for memory in memories for source in memory.sources}
-            lines = await self._app.transcript.of_user(connection, user_id, cited)
+            memories = await self._app.memories.of_user(connection, user_id)
+            held = await self._app.overview.attached(connection, user_id, memories)
             statements = await self._app.transcript.statements_without_memory(
                 connection, user_id, limit=STATEMENTS
             )
         return {
-            "memories": [_memory(memory, lines, _before(memory, replaced)) for memory in reversed(memories)],
+            "memories": [_memory(each) for each in reversed(held)],
             "unread": [_statement(s.line) for s in statements if not s.read],
             "kept": [_statement(s.line) for s in statements if s.read],
         }
 
 
-def _before(memory: Memory, replaced: Mapping[str | None, Sequence[Memory]]) -> list[Memory]:
-    """What the memory came in the place of, the latest first; `replaced` has them by what replaced them."""
-    every = [one for each in replaced.get(memory.id, ()) for one in (each, *_before(each, replaced))]
-    return [each for each in every if not each.is_merged_away]
-
-
-def _memory(memory: Memory, lines: dict[str, Line], before: Sequence[Memory]) -> dict[str, Any]:
+def _memory(held: Held) -> dict[str, Any]:
+    memory = held.memory
     return {
         "id": memory.id,
         "kind": memory.kind,
@@ -112,16 +103,16 @@ def _memory(memory: Memory, lines: dict[str, Line], before: Sequence[Memory]) ->
                 "from": each.valid_from.isoformat(),
                 "until": each.valid_until and each.valid_until.isoformat(),
             }
-            for each in before
+            for each in held.before
         ],
         "sources": [
             {
                 "quote": source.quote,
                 "said_at": source.said_at.isoformat(),
-                "message": lines[source.message_id].text,
+                "message": held.said[source.message_id].text,
             }
             for source in memory.sources
-            if source.message_id in lines
+            if source.message_id in held.said
         ],
     }
 

@@ -547,6 +547,12 @@ class Memories:
         self, connection: AsyncConnection, user_id: str, memory_ids: Collection[str]
     ) -> list[Memory]:
         """What the memories came in the place of, and what those had, oldest first."""
+        return _by_time(await self.before(connection, user_id, memory_ids))
+
+    async def before(
+        self, connection: AsyncConnection, user_id: str, memory_ids: Collection[str]
+    ) -> list[Memory]:
+        """As `replaced_by`, with what only became part of another memory."""
         found: list[str] = []
         after = memory_ids
         while after:
@@ -555,7 +561,7 @@ class Memories:
             )
             after = (await connection.scalars(before)).all()
             found += after
-        return _by_time(await self.of_user(connection, user_id, ids=found, retired=True))
+        return await self.of_user(connection, user_id, ids=found, retired=True)
 
     async def with_history(
         self, connection: AsyncConnection, user_id: str, found: Collection[Memory]

@@ -141,7 +141,13 @@ class Transcript:
         return await self.of_conversation(connection, conversation_id, after_turn=begun or 0, limit=limit)
 
     async def statements_without_memory(
-        self, connection: AsyncConnection, user_id: str, *, limit: int, audience: str | None = None
+        self,
+        connection: AsyncConnection,
+        user_id: str,
+        *,
+        limit: int,
+        offset: int = 0,
+        audience: str | None = None,
     ) -> list[Statement]:
         """The newest remembered messages that no memory cites, newest first; if asked, of one audience."""
         read_through = (
@@ -153,6 +159,7 @@ class Transcript:
                 ~exists().where(sources.c.message_id == messages.c.id),
             )
             .order_by(messages.c.id.desc())
+            .offset(offset)
             .limit(limit)
         )
         if audience is not None:

@@ -6,6 +6,7 @@ from core.delivery.turns import Turn
 from core.memory.summary import Summaries
 from core.reply.leaving import asked_to_erase
 from core.reply.memory_commands import MemoryCommands
+from core.reply.page_link import PageLink
 from core.storage.database import Database
 from core.users.access import Access
 from core.users.people import People, User
@@ -22,6 +23,7 @@ I'm **Mneme**, an assistant that remembers what you tell me. Just write to me.
 - `/forget NUMBER` – forget one of these, `/forget everything` – all of it
 - `/undo` – forget what you last asked me to remember here
 - `/erase` – erase all of you here, with a receipt
+- `/page` – all of this as a page, to search and correct; sent in private only
 - `/reset` – begin a fresh conversation; I keep my memory
 - `/help` – this
 
@@ -67,6 +69,7 @@ class Commands:
         access: Access,
         summaries: Summaries,
         memory: MemoryCommands,
+        page_link: PageLink,
         *,
         on_trial: bool,
     ) -> None:
@@ -75,6 +78,7 @@ class Commands:
         self._access = access
         self._summaries = summaries
         self._memory = memory
+        self._page_link = page_link
         self._on_trial = on_trial
 
     async def at_the_door(self, turn: Turn) -> str:
@@ -100,6 +104,8 @@ class Commands:
                 return await self._reset(turn)
             case "memory":
                 return await self._memory.memory(turn, user, command.rest)
+            case "page":
+                return await self._page_link.offer(turn, user)
             case "undo":
                 return await self._memory.undo(turn, user)
             case "erase":

@@ -302,7 +302,7 @@ sign_ins = _table(
     Column("kind", String(16), nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )
-"""The web chat's one-time links (kind "link", deleted by use) and its sessions (kind "session")."""
+"""The web pages' one-time links, deleted by use (kind "link", or "page" to one's memory), and sessions."""
 
 audit = _table(
     "audit",

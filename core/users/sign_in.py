@@ -1,11 +1,12 @@
-"""Signing in to the web chat: a link that works once, then a session."""
+"""Signing in to the web pages: a link that works once, then a session."""
 
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Insert, delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
 from core.messages import Sender, clean
@@ -16,6 +17,9 @@ from core.users.people import People
 
 LINK_LIFE = timedelta(hours=24)
 SESSION_LIFE = timedelta(days=30)
+PAGE_LINK_LIFE = timedelta(minutes=10)
+PAGE_SESSION_LIFE = timedelta(days=1)
+"""Of links that were sent into a chat: others may look at that screen later."""
 TOKEN_BYTES = 24
 CHANNEL = "web"
 WORKSPACE = "local"
@@ -23,10 +27,20 @@ WORKSPACE = "local"
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who is signed in: a user, and the name that is their account on the web."""
+    """Who is signed in: a user, what they are called, and their account on the web, None without one."""
 
     user_id: str
     name: str
+    account: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session just opened: its token, how long it lasts, whether it is for the page of one's memory."""
+
+    token: str
+    life: timedelta
+    for_memory: bool
 
 
 class SignIn:
@@ -50,22 +64,26 @@ class SignIn:
     async def _new_link(self, sender: Sender) -> str:
         async with self._database.write() as connection:
             user = await self._people.meet(connection, CHANNEL, WORKSPACE, sender, admitted=True)
-            token = secrets.token_urlsafe(TOKEN_BYTES)
-            await connection.execute(delete(sign_ins).where(sign_ins.c.expires_at < self._clock.now()))
-            await connection.execute(self._row(token, user.id, "link", LINK_LIFE))
-        return token
+            return await self._issue(connection, user.id, "link", LINK_LIFE)
 
-    async def open_session(self, link_token: str) -> str | None:
+    async def page_token(self, user_id: str) -> str:
+        """A token for the same address that opens the user's memory; it works once, for ten minutes."""
+        async with self._database.write() as connection:
+            return await self._issue(connection, user_id, "page", PAGE_LINK_LIFE)
+
+    async def open_session(self, link_token: str) -> Session | None:
         """Trades a link's token for a session's; None when it was used, has expired or never was."""
         async with self._database.write() as connection:
-            user_id = await connection.scalar(
-                delete(sign_ins).where(*self._valid(link_token, "link")).returning(sign_ins.c.user_id)
-            )
-            if user_id is None:
+            used = delete(sign_ins).where(*self._valid(link_token, "link", "page"))
+            link = (
+                await connection.execute(used.returning(sign_ins.c.user_id, sign_ins.c.kind))
+            ).one_or_none()
+            if link is None:
                 return None
-            token = secrets.token_urlsafe(TOKEN_BYTES)
-            await connection.execute(self._row(token, user_id, "session", SESSION_LIFE))
-        return token
+            for_memory = link.kind == "page"
+            life = PAGE_SESSION_LIFE if for_memory else SESSION_LIFE
+            token = await self._issue(connection, link.user_id, "session", life)
+        return Session(token, life, for_memory)
 
     async def user_of(self, session_token: str) -> str | None:
         """The id of the user whose session this is."""
@@ -76,7 +94,7 @@ class SignIn:
         return found
 
     async def visitor(self, session_token: str) -> Visitor | None:
-        """Whose session this is, by user and name; None when it has ended or never was.
+        """Whose session this is; None when it has ended or never was, or they aren't admitted any more.
 
         Raises:
             Undecryptable: the user was forgotten.
@@ -85,24 +103,29 @@ class SignIn:
         if user_id is None:
             return None
         async with self._database.read() as connection:
-            name = await self._people.named_account(connection, user_id, CHANNEL, WORKSPACE)
-        return None if name is None else Visitor(user_id, name)
+            user = await self._people.get(connection, user_id)
+            if user is None or not user.admitted:
+                return None
+            account = await self._people.named_account(connection, user_id, CHANNEL, WORKSPACE)
+            name = account or await self._people.name(connection, user_id)
+        return Visitor(user_id, name, account)
 
     async def close_session(self, session_token: str) -> None:
         async with self._database.write() as connection:
             await connection.execute(delete(sign_ins).where(*self._valid(session_token, "session")))
 
-    def _row(self, token: str, user_id: str, kind: str, life: timedelta) -> Insert:
-        return insert(sign_ins).values(
-            token_digest=self._master.digest("sign-in", token),
-            user_id=user_id,
-            kind=kind,
-            expires_at=self._clock.now() + life,
-        )
+    async def _issue(self, connection: AsyncConnection, user_id: str, kind: str, life: timedelta) -> str:
+        now = self._clock.now()
+        await connection.execute(delete(sign_ins).where(sign_ins.c.expires_at < now))
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        digest = self._master.digest("sign-in", token)
+        row = {"token_digest": digest, "user_id": user_id, "kind": kind, "expires_at": now + life}
+        await connection.execute(insert(sign_ins).values(row))
+        return token
 
-    def _valid(self, token: str, kind: str) -> tuple[ColumnElement[bool], ...]:
+    def _valid(self, token: str, *kinds: str) -> tuple[ColumnElement[bool], ...]:
         return (
             sign_ins.c.token_digest == self._master.digest("sign-in", token),
-            sign_ins.c.kind == kind,
+            sign_ins.c.kind.in_(kinds),
             sign_ins.c.expires_at >= self._clock.now(),
         )

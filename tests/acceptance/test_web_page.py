@@ -1,7 +1,6 @@
 """The web chat as a person meets it: in a real browser, on a real service."""
 
 import json
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,44 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from core.app import App, open_app
 from core.settings import Settings
+from tests.acceptance.browsing import signed_in
 from tests.integration.remembering import is_reflection
 from tests.integration.web_service import SECRET, WebService, reads_the_secret, running_service
 from tests.servers import free_port
 from tests.standins.model import ModelStandIn, read_claim
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-).split()
-PATIENCE_MS = 20_000
 PHONE_WIDTH, PHONE_HEIGHT = 360, 740
 LONG_REPLY = " ".join(f"word{number}" for number in range(60))
 ATTACK = (
     "<script>window.hacked=1</script><img src=x onerror='window.hacked=1'>[x](javascript:window.hacked=1)"
 )
 
-expect.set_options(timeout=PATIENCE_MS)
-
 
 @pytest.fixture
 def database_kind() -> str:
     """What the page does is the same over either database: one of them will do."""
     return "sqlite"
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("Chromium isn't installed (apt install chromium)")
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        await launched.close()
 
 
 @pytest.fixture
@@ -64,18 +46,10 @@ def observant(model: ModelStandIn) -> None:
 
 @asynccontextmanager
 async def opened(browser: Browser, service: WebService, **options: Any) -> AsyncIterator[Page]:
-    """The chat, signed in as Ana; any error in the page's own code fails the test."""
-    context: BrowserContext = await browser.new_context(**options)
-    page = await context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    await page.goto(f"{service.url}/sign-in?token={await service.app.sign_in.link_token('ana')}")
-    await page.wait_for_url(f"{service.url}/")
-    await expect(page.locator("#empty")).to_be_visible()
-    yield page
-    await context.close()
-    assert errors == []
+    """The chat, signed in as Ana, before anything was said."""
+    async with signed_in(browser, service, "ana", **options) as page:
+        await expect(page.locator("#empty")).to_be_visible()
+        yield page
 
 
 async def send(page: Page, text: str) -> None:

@@ -1,5 +1,5 @@
 import { watchMemory } from "./memory.js";
-import { ask, dated, make, Problem, signedOut } from "./page.js";
+import { ask, dated, make, Problem, say, signedOut } from "./page.js";
 
 const RETRY_MS = 3000;
 const NEAR_PX = 120;
@@ -38,24 +38,24 @@ function showing(change) {
 }
 
 function said(text) {
-  return make("li", { class: "said" }, make("span", { class: "unseen" }, "You: "), make("p", {}, text));
+  return make("li", { class: "said" }, make("span", { class: "unseen" }, say("you")), make("p", {}, text));
 }
 
 function reply(html, { writing = false } = {}) {
   const words = make("div", { class: "words" });
   words.innerHTML = html; // rendered and made safe by the server
-  const item = make("li", { class: "reply" }, make("span", { class: "unseen" }, "Mneme: "), words);
+  const item = make("li", { class: "reply" }, make("span", { class: "unseen" }, say("assistant")), words);
   item.classList.toggle("writing", writing);
   return item;
 }
 
 function recalled(memories) {
   const first = memories[0].text;
-  const more = memories.length > 1 ? ` and ${memories.length - 1} more` : "";
+  const more = memories.length > 1 ? say("and_more", { count: memories.length - 1 }) : "";
   return make(
     "details",
     { class: "recalled" },
-    make("summary", {}, make("span", {}, "remembered: "), make("q", {}, first), more),
+    make("summary", {}, make("span", {}, say("remembered")), make("q", {}, first), more),
     make(
       "ul",
       {},
@@ -74,7 +74,7 @@ function follow(entry) {
   entry.source.onmessage = ({ data }) => heard(entry, JSON.parse(data));
   entry.source.onerror = () => {
     if (entry.source.readyState === EventSource.CLOSED) findOut(entry);
-    else $("connection").textContent = "The connection broke. Trying again.";
+    else $("connection").textContent = say("connection_broke");
   };
 }
 
@@ -86,7 +86,7 @@ async function findOut(entry) {
     status = answer.status;
     await answer.body?.cancel();
   } catch {
-    $("connection").textContent = "I can't be reached. Trying again.";
+    $("connection").textContent = say("trying_again");
   }
   if (status === 401) signedOut();
   else if (status === 404) showing(() => drop(entry));
@@ -212,8 +212,7 @@ async function reloadForgotten() {
   const before = $("messages").childElementCount;
   await loadPatiently();
   if (!before || $("messages").childElementCount) return;
-  const why = "This conversation begins afresh here, so that nothing in it repeats what you took back.";
-  showing(() => $("messages").append(make("li", { class: "aside" }, why)));
+  showing(() => $("messages").append(make("li", { class: "aside" }, say("afresh"))));
 }
 
 function startAfresh() {
@@ -245,11 +244,7 @@ box.addEventListener("keydown", (event) => {
 });
 box.addEventListener("input", fit);
 $("new").addEventListener("click", startAfresh);
-$("sign-out").addEventListener("click", async () => {
-  await ask("/sign-out", {}).catch(() => {});
-  sessionStorage.removeItem(PENDING);
-  signedOut();
-});
+$("sign-out").addEventListener("submit", () => sessionStorage.removeItem(PENDING));
 for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", () => {
     box.value = example.textContent;

@@ -1,8 +1,6 @@
-import { ask, dated, make, Problem, signedOut } from "./page.js";
+import { ask, dated, make, Problem, say, signedOut } from "./page.js";
 
 const RETRY_MS = 3000;
-const WITH_WORDS = "Gone for good, with the words it came from?";
-const WITHOUT_WORDS = "Gone for good? What you said stays.";
 
 const $ = (id) => document.getElementById(id);
 const problem = new Problem($("memory-problem"));
@@ -27,12 +25,12 @@ function history({ before }) {
   const rows = before.map(({ text, from, until }) =>
     make("li", {}, `${text} `, make("span", { class: "source" }, `${dated(from)} – ${until ? dated(until) : ""}`)),
   );
-  return make("details", { class: "source history" }, make("summary", {}, "Before"), make("ul", { class: "before" }, ...rows));
+  return make("details", { class: "source history" }, make("summary", {}, say("before")), make("ul", { class: "before" }, ...rows));
 }
 
 function doubts({ believed, concluded }) {
-  if (concluded) return ["You didn't say so. I concluded it from this:"];
-  return believed ? [] : ["You weren't sure: I don't use it before you say it again."];
+  if (concluded) return [say("concluded")];
+  return believed ? [] : [say("unsure")];
 }
 
 function memoryItem(memory) {
@@ -43,7 +41,7 @@ function memoryItem(memory) {
     ...doubts(memory).map((doubt) => make("p", { class: "source" }, doubt)),
     ...memory.sources.map(quotation),
     ...(memory.before.length ? [history(memory)] : []),
-    forgetting(`/web/memories/${memory.id}/forget`, memory.text, memory.concluded ? WITHOUT_WORDS : WITH_WORDS),
+    forgetting(`/web/memories/${memory.id}/forget`, memory.text, say(memory.concluded ? "without_words" : "with_words")),
   );
 }
 
@@ -53,17 +51,17 @@ function statementItem(statement) {
     { class: "memory" },
     make("p", { class: "heard" }, make("q", {}, statement.text)),
     make("p", { class: "source" }, make("time", { datetime: statement.said_at }, dated(statement.said_at))),
-    forgetting(`/web/messages/${statement.message}/forget`, statement.text, WITH_WORDS),
+    forgetting(`/web/messages/${statement.message}/forget`, statement.text, say("with_words")),
   );
 }
 
 /** The forget button, which asks once before it does. */
 function forgetting(url, what, asked) {
   const place = make("div", { class: "forget" });
-  const first = make("button", { class: "plain", "aria-label": `Forget: ${what}` }, "Forget");
+  const first = make("button", { class: "plain", "aria-label": say("forget_what", { what }) }, say("forget"));
   first.addEventListener("click", () => {
-    const sure = make("button", { class: "grave" }, "Forget");
-    const no = make("button", { class: "plain" }, "Keep");
+    const sure = make("button", { class: "grave" }, say("forget"));
+    const no = make("button", { class: "plain" }, say("keep"));
     const question = make("span", {}, asked);
     place.replaceChildren(question, sure, no);
     no.addEventListener("click", () => {
@@ -83,7 +81,7 @@ async function forget(url, place, button) {
   try {
     await ask(url, {});
     place.closest("li").remove();
-    $("status").textContent = "Forgotten.";
+    $("status").textContent = say("forgotten");
     $("memory-title").focus();
     told();
   } catch (error) {

@@ -1,3 +1,11 @@
+/** What scripts say, in the page's language; a data block that holds no code. */
+const TEXTS = JSON.parse(document.getElementById("texts")?.textContent ?? "{}");
+
+/** The text, with its `{places}` filled in. */
+export function say(key, places = {}) {
+  return TEXTS[key].replace(/\{(\w+)\}/g, (_, name) => places[name]);
+}
+
 /** An element with its attributes and children; text stays text. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -10,7 +18,7 @@ export function make(tag, attributes = {}, ...children) {
 export function dated(iso) {
   const date = new Date(iso);
   const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
-  return date.toLocaleDateString(undefined, { day: "numeric", month: "short", year });
+  return date.toLocaleDateString(document.documentElement.lang, { day: "numeric", month: "short", year });
 }
 
 export function signedOut() {
@@ -28,11 +36,11 @@ export async function ask(url, body) {
   try {
     answer = await fetch(url, options);
   } catch {
-    throw new Error("I can't be reached at the moment. Your text is still here; please try again.");
+    throw new Error(say("unreachable"));
   }
   if (answer.status === 401) signedOut();
   const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(content.error ?? `Something went wrong (${answer.status}). Please try again.`);
+  if (!answer.ok) throw new Error(content.error ?? say("went_wrong", { status: answer.status }));
   return content;
 }
 

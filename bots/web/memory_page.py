@@ -1,0 +1,148 @@
+"""The page of one's memory: looked through by topic, in time or by words, and mended. It needs no script."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import groupby
+
+import structlog
+from aiohttp import web
+
+from bots.web.gate import Refused, form_body
+from bots.web.pages import MEMORY, see
+from bots.web.rendering import Rendering
+from core.app import App
+from core.errors import ModelError, Unavailable
+from core.memory.claims import Kind
+from core.memory.indexing import memory_topic
+from core.memory.overview import Held
+from core.privacy.audience import PRIVATE
+from core.users.sign_in import Visitor
+
+OF_EACH_TOPIC = 5
+ON_A_PAGE = 50
+REPLIES = 10
+MAX_WORDS_CHARS = 300
+MAX_PAGE = 10_000
+DONE = "done"
+ADDRESSES = frozenset({MEMORY, f"{MEMORY}/timeline", f"{MEMORY}/words", f"{MEMORY}/replies"})
+
+log = structlog.get_logger()
+
+
+class MemoryPage:
+    """The routes of the page. Each answers for its visitor alone; what they change, they change by forms."""
+
+    def __init__(self, app: App, rendering: Rendering) -> None:
+        self._app = app
+        self._rendering = rendering
+
+    async def topics(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """GET /memory: the newest of each kind; ?kind=…: all of one; ?q=…: what a search finds."""
+        words = request.query.get("q", "").strip()[:MAX_WORDS_CHARS]
+        kind = request.query.get("kind")
+        if words:
+            found = await self._app.overview.search(visitor.user_id, words)
+            return self._page(request, visitor, "memory_found.html", "topics", words=words, found=found)
+        if kind is None:
+            topics = await self._app.overview.topics(visitor.user_id, each=OF_EACH_TOPIC)
+            return self._page(request, visitor, "memory_topics.html", "topics", topics=topics)
+        if kind not in list(Kind):
+            raise Refused(404, "no_memory")
+        page = _page_number(request)
+        leaf = await self._app.overview.of_kind(
+            visitor.user_id, Kind(kind), offset=ON_A_PAGE * (page - 1), limit=ON_A_PAGE
+        )
+        values = {"kind": kind, "leaf": leaf, **_pages(request, leaf.count > ON_A_PAGE * page)}
+        return self._page(request, visitor, "memory_kind.html", "topics", **values)
+
+    async def timeline(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """GET /memory/timeline: what holds and what held, month by month, newest first."""
+        page = _page_number(request)
+        leaf = await self._app.overview.timeline(
+            visitor.user_id, offset=ON_A_PAGE * (page - 1), limit=ON_A_PAGE
+        )
+        months = [(month, list(held)) for month, held in groupby(leaf.entries, key=_month)]
+        values = {"months": months, **_pages(request, leaf.count > ON_A_PAGE * page)}
+        return self._page(request, visitor, "memory_timeline.html", "timeline", **values)
+
+    async def words(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """GET /memory/words: statements of which no memory was made."""
+        page = _page_number(request)
+        async with self._app.database.read() as connection:
+            statements = await self._app.transcript.statements_without_memory(
+                connection, visitor.user_id, limit=ON_A_PAGE + 1, offset=ON_A_PAGE * (page - 1)
+            )
+        values = {"statements": statements[:ON_A_PAGE], **_pages(request, len(statements) > ON_A_PAGE)}
+        return self._page(request, visitor, "memory_words.html", "words", **values)
+
+    async def replies(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """GET /memory/replies: what of the memory was used for the last replies."""
+        replies = await self._app.last_replies.of_user(visitor.user_id, limit=REPLIES)
+        return self._page(request, visitor, "memory_replies.html", "replies", replies=replies)
+
+    async def forget_memory(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/memories/ID/forget: the memory goes, and the words that it rests on."""
+        return await self._forget(request, visitor, self._app.forgetting.memory)
+
+    async def forget_message(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/messages/ID/forget: the message goes, and all that rests on it alone."""
+        return await self._forget(request, visitor, self._app.forgetting.message)
+
+    async def _forget(
+        self, request: web.Request, visitor: Visitor, forget: Callable[[str, str], Awaitable[bool]]
+    ) -> web.Response:
+        form = await form_body(request)
+        is_done = await forget(visitor.user_id, request.match_info["id"])
+        await self._tell_index(visitor.user_id)
+        return _back(form, "forgotten" if is_done else "gone")
+
+    async def _tell_index(self, user_id: str) -> None:
+        await self._app.bell.ring(memory_topic(user_id))
+        try:
+            await self._app.indexer.flush(user_id)
+        except (Unavailable, ModelError) as error:
+            # The change waits in the record: a worker tells the index of it later.
+            log.warning("index_behind", reason=type(error).__name__)
+
+    def _page(
+        self, request: web.Request, visitor: Visitor, template: str, view: str, **values: object
+    ) -> web.Response:
+        texts = self._rendering.catalogue.of(request)
+        frame = {
+            "name": visitor.name,
+            "has_chat": visitor.account is not None,
+            "view": view,
+            "words": "",
+            "here": request.rel_url.path_qs,
+            "private": PRIVATE,
+            "done": texts["done"].get(request.query.get(DONE, "")),
+        }
+        return self._rendering.page(request, template, {**frame, **values})
+
+
+def _page_number(request: web.Request) -> int:
+    asked = request.query.get("page", "1")
+    return min(max(1, int(asked)), MAX_PAGE) if asked.isdecimal() and len(asked) < 9 else 1
+
+
+def _pages(request: web.Request, has_older: bool) -> Mapping[str, str | None]:
+    """The addresses of the pages before and after this one, where there are any."""
+    page = _page_number(request)
+    plain = request.rel_url.without_query_params(DONE)
+    return {
+        "newer": str(plain.update_query(page=page - 1)) if page > 1 else None,
+        "older": str(plain.update_query(page=page + 1)) if has_older else None,
+    }
+
+
+def _back(form: Mapping[str, str], done: str) -> web.Response:
+    """To where the form stood, if that is on this page, with word of what was done."""
+    back = form.get("back", MEMORY)
+    path, _, query = back.partition("?")
+    if path not in ADDRESSES:
+        path, query = MEMORY, ""
+    kept = [each for each in query.split("&") if each and not each.startswith(f"{DONE}=")]
+    return see(f"{path}?{'&'.join([*kept, f'{DONE}={done}'])}")
+
+
+def _month(held: Held) -> str:
+    return f"{held.memory.valid_from:%Y-%m}"

@@ -1,0 +1,140 @@
+"""The page of one's memory over HTTP: whose it is, what a search finds, and who may change anything."""
+
+from collections.abc import AsyncIterator
+from html import unescape
+from typing import Any
+
+import pytest
+
+from core.app import App, open_app
+from core.settings import Settings
+from tests.integration.web_service import SECRET, Visit, WebService, reads_the_secret, running_service
+from tests.servers import free_port
+from tests.standins.model import ModelStandIn
+
+HERON = "The heron stood by the river again this morning."
+RESTING = "My index is resting"
+
+
+@pytest.fixture(autouse=True)
+def observant(model: ModelStandIn) -> None:
+    """The model reads the one claim that these tests make."""
+    model.extract = reads_the_secret
+    model.answer = lambda messages: "I see."
+
+
+@pytest.fixture
+async def service(app: App) -> AsyncIterator[WebService]:
+    async with running_service(app) as running:
+        yield running
+
+
+async def tell(service: WebService, visit: Visit) -> str:
+    """Says the secret among other things and has it read; gives the memory's id."""
+    await visit.say(f"{SECRET}, so no satay for me.")
+    await service.read_for_memories()
+    await visit.say(HERON)
+    (memory,) = (await visit.memories())["memories"]
+    id: str = memory["id"]
+    return id
+
+
+async def page(visit: Visit, path: str = "", **query: Any) -> str:
+    answer = await visit.client.get(f"/memory{path}", params=query)
+    assert answer.status_code == 200, path
+    return unescape(answer.text)
+
+
+async def test_each_sees_their_own_and_nobody_elses(service: WebService) -> None:
+    async with service.visit("ana") as ana, service.visit("ben") as ben:
+        memory = await tell(service, ana)
+        for path in ("", "/timeline"):
+            assert "Is allergic to peanuts" in await page(ana, path)
+        assert HERON in await page(ana, "/words")
+        assert f"{SECRET}, so no satay for me." in await page(ana, "/replies")
+        assert "Is allergic to peanuts" in await page(ana, q="peanuts")
+        assert HERON in await page(ana, q="HERON river")
+        for path in ("", "/timeline", "/words", "/replies", "?q=peanuts", "?kind=fact"):
+            shown = await page(ben, path)
+            assert SECRET not in shown, path
+            assert "Is allergic" not in shown, path
+        answer = await ben.client.post(f"/memory/memories/{memory}/forget", data={"back": "/memory"})
+        assert answer.headers["location"] == "/memory?done=gone"
+        assert "Is allergic to peanuts" in await page(ana)
+
+
+async def test_a_form_forgets_and_leads_back_here_alone(service: WebService) -> None:
+    async with service.visit("ana") as ana:
+        memory = await tell(service, ana)
+        (kept,) = (await ana.memories())["unread"]
+        back = {"back": "/memory/words?page=1&done=gone"}
+        answer = await ana.client.post(f"/memory/messages/{kept['message']}/forget", data=back)
+        assert (answer.status_code, answer.headers["location"]) == (
+            303,
+            "/memory/words?page=1&done=forgotten",
+        )
+        assert HERON not in await page(ana, "/words")
+        for away in ("https://evil.example/", "//evil.example", "/sign-out", "/memory/../x", "\r\nX: y"):
+            answer = await ana.client.post(f"/memory/memories/{memory}/forget", data={"back": away})
+            assert answer.headers["location"].startswith("/memory?done="), away
+        assert "peanuts" not in await page(ana)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "", "Origin": "https://evil.example"},
+    ],
+)
+async def test_a_form_of_another_site_changes_nothing(service: WebService, foreign: dict[str, str]) -> None:
+    async with service.visit("ana") as ana:
+        memory = await tell(service, ana)
+        for path in (f"/memory/memories/{memory}/forget", "/sign-out"):
+            answer = await ana.client.post(path, data={"back": "/memory"}, headers=foreign)
+            assert answer.status_code == 403, path
+            assert answer.headers["content-type"].startswith("text/html")
+        assert "Is allergic to peanuts" in await page(ana)
+
+
+async def test_a_stranger_is_told_how_to_get_in(service: WebService) -> None:
+    async with service.stranger() as client:
+        for path in ("", "/timeline", "/words", "/replies"):
+            answer = await client.get(f"/memory{path}")
+            assert answer.status_code == 401
+            assert "mneme sign-in" in answer.text
+        assert (await client.post(f"/memory/memories/{'0' * 32}/forget")).status_code == 401
+
+
+async def test_words_are_found_while_the_index_is_away(settings: Settings) -> None:
+    alone = settings.model_copy(update={"chroma_url": f"http://127.0.0.1:{free_port()}"})
+    async with open_app(alone) as app, running_service(app) as service, service.visit("ana") as ana:
+        await tell(service, ana)
+        found = await page(ana, q="peanuts")
+        assert "Is allergic to peanuts" in found
+        assert RESTING in found
+        assert RESTING in await page(ana, q="zeppelin")
+
+
+@pytest.mark.parametrize(
+    "query", [{"page": "0"}, {"page": "-1"}, {"page": "9" * 30}, {"page": "²"}, {"q": " "}]
+)
+async def test_an_odd_address_shows_a_page(service: WebService, query: dict[str, str]) -> None:
+    async with service.visit("ana") as ana:
+        for path in ("", "/timeline", "/words"):
+            await page(ana, path, **query)
+        assert (await ana.client.get("/memory", params={"kind": "<b>"})).status_code == 404
+
+
+async def test_the_language_is_the_browsers_until_another_is_chosen(service: WebService) -> None:
+    async with service.visit("ana") as ana:
+        ana.client.headers["Accept-Language"] = "de-CH,de;q=0.9"
+        german = await page(ana)
+        assert '<html lang="de">' in german
+        assert "Was ich über dich weiß" in german
+        assert '<html lang="ja">' in await page(ana, lang="ja")
+        assert '<html lang="ja">' in await page(ana, "/timeline")
+        assert '<html lang="ja">' in (await ana.client.get("/", params={"lang": "tlh"})).text
+        answer = await ana.post("/web/messages", {"text": 1})
+        assert answer.json() == {"error": "文章を送ってください。"}
