@@ -65,6 +65,7 @@ class App:
     """The mind, ready to use. `outlets` is filled by whoever runs channels."""
 
     settings: Settings
+    clock: Clock
     master: MasterKey
     database: Database
     bell: Bell
@@ -252,6 +253,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         )
         yield App(
             settings=settings,
+            clock=clock,
             master=master,
             database=database,
             bell=bell,

@@ -11,7 +11,14 @@ from typing import TypeVar
 
 import structlog
 from aiohttp import web
-from telegram import BotCommand, LinkPreviewOptions, Message, ReplyParameters
+from telegram import (
+    BotCommand,
+    LinkPreviewOptions,
+    MenuButtonWebApp,
+    Message,
+    ReplyParameters,
+    WebAppInfo,
+)
 from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, InvalidToken, TelegramError
 
@@ -35,6 +42,7 @@ from core.settings import Settings
 from core.storage.pacer import Limit
 
 WEBHOOK_PATH = "/telegram/webhook"
+MINI_APP_PATH = "/telegram/app"
 MAX_WEBHOOK_BYTES = 1024 * 1024
 POLL_SECONDS = 25
 FIRST_PAUSE_SECONDS = 0.5
@@ -228,10 +236,21 @@ class TelegramChannel:
             await self._client.set_my_commands(COMMANDS)
         except TelegramError as error:
             _log.info("telegram_commands_not_set", reason=reason(error))
+        await self._offer_memory()
         self._connected = True
         _log.info(
             "telegram_connected", bot=self._client.id, mode="webhook" if self._is_webhook else "polling"
         )
+
+    async def _offer_memory(self) -> None:
+        """Puts the page of one's memory beside the field that people write in; Telegram opens https alone."""
+        if self._public_url is None or not self._public_url.startswith("https://"):
+            return
+        page = MenuButtonWebApp("Memory", WebAppInfo(self._public_url + MINI_APP_PATH))
+        try:
+            await self._client.set_chat_menu_button(menu_button=page)
+        except TelegramError as error:
+            _log.info("telegram_menu_not_set", reason=reason(error))
 
     async def _receive(self) -> None:
         """Connects if that is still to be done; then, unless there is a webhook, polls until cancelled."""

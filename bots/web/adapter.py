@@ -11,6 +11,7 @@ from bots.web.chat import Chat
 from bots.web.event_stream import EventStreams
 from bots.web.gate import Gate
 from bots.web.memory_page import MemoryPage
+from bots.web.mini_app import MiniApp
 from bots.web.pages import MEMORY, Pages
 from bots.web.recollection import Recollection
 from bots.web.rendering import Rendering
@@ -28,6 +29,8 @@ class WebChannel(ScreenOutlet):
         self._gate = Gate(app.sign_in, rendering, app.settings.public_url)
         self._pages = Pages(app, self._gate, rendering)
         self._page = MemoryPage(app, rendering)
+        token = app.settings.telegram_bot_token
+        self._mini_app = MiniApp(app, self._gate, rendering, token.get_secret_value()) if token else None
         self._chat = Chat(app, desk, self._streams)
         self._recollection = Recollection(app, self._streams)
 
@@ -47,6 +50,7 @@ class WebChannel(ScreenOutlet):
             web.post("/web/memories/{id:[0-9a-f]{32}}/forget", gate.signed_in(memory.forget_memory)),
             web.post("/web/messages/{id:[0-9a-f]{32}}/forget", gate.signed_in(memory.forget_message)),
             *self._memory_routes(),
+            *(self._mini_app.routes() if self._mini_app else ()),
         ]
 
     def _memory_routes(self) -> Sequence[web.RouteDef]:

@@ -16,13 +16,17 @@ from core.errors import StoreUnavailable, Undecryptable
 from core.users.sign_in import Session, SignIn, Visitor
 
 COOKIE = "mneme_session"
+APP_COOKIE = "mneme_app_session"
+IN_APP = web.RequestKey("in_app", bool)
 MAX_BODY_BYTES = 256 * 1024
 RETRY_SECONDS = 2
 LANGUAGE_LIFE = timedelta(days=365)
 
+UNFRAMED = "frame-ancestors 'none'"
+TELEGRAM = "https://web.telegram.org"
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+        f"default-src 'self'; base-uri 'none'; form-action 'self'; {UNFRAMED}; object-src 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -74,7 +78,7 @@ class Gate:
                 response = self._error(request, Refused(503, "store"), as_page=as_page)
                 response.headers["Retry-After"] = str(RETRY_SECONDS)
             if not response.prepared:
-                for name, value in HEADERS.items():
+                for name, value in (framed_headers() if request.get(IN_APP) else HEADERS).items():
                     response.headers.setdefault(name, value)
                 if (chosen := request.query.get(PARAMETER)) in LANGUAGES:
                     self._set_cookie(response, LANGUAGE_COOKIE, chosen, LANGUAGE_LIFE)
@@ -94,16 +98,49 @@ class Gate:
         return self.open(for_visitor, as_page=as_page)
 
     async def visitor(self, request: web.Request) -> Visitor | None:
-        """Who asks, by the session cookie."""
-        token = request.cookies.get(COOKIE)
-        try:
-            return await self._sign_in.visitor(token) if token else None
-        except Undecryptable:
-            log.info("session_of_nobody")
-            return None
+        """Who asks, by the session's cookie; that of a Mini App counts where no other does."""
+        for cookie in (COOKIE, APP_COOKIE):
+            token = request.cookies.get(cookie)
+            # Whose session in an app has ended is told so there, in its frame.
+            request[IN_APP] = cookie == APP_COOKIE and token is not None
+            try:
+                visitor = await self._sign_in.visitor(token) if token else None
+            except Undecryptable:
+                log.info("session_of_nobody")
+                continue
+            if visitor is not None:
+                request[IN_APP] = visitor.in_app
+                return visitor
+        return None
 
     def set_session(self, response: web.StreamResponse, session: Session) -> None:
         self._set_cookie(response, COOKIE, session.token, session.life)
+
+    def set_app_session(self, response: web.StreamResponse, session: Session) -> None:
+        """For a page that may be in a frame of Telegram's, where only such cookies come back."""
+        response.headers.add("Set-Cookie", self._app_cookie(APP_COOKIE, session.token, session.life))
+
+    def suggest_language(self, request: web.Request, response: web.StreamResponse, code: str) -> None:
+        """For who hasn't chosen any."""
+        if LANGUAGE_COOKIE not in request.cookies:
+            response.headers.add("Set-Cookie", self._app_cookie(LANGUAGE_COOKIE, code, LANGUAGE_LIFE))
+
+    async def end_session(self, request: web.Request) -> None:
+        """Ends in the record what the browser came with."""
+        for cookie in (COOKIE, APP_COOKIE):
+            if token := request.cookies.get(cookie):
+                await self._sign_in.close_session(token)
+
+    def forget_session(self, response: web.StreamResponse) -> None:
+        """Takes the cookies out of the browser."""
+        response.del_cookie(COOKIE, path="/")
+        response.headers.add("Set-Cookie", self._app_cookie(APP_COOKIE, "", timedelta()))
+
+    def _app_cookie(self, name: str, value: str, life: timedelta) -> str:
+        # By hand: the standard library knows "Partitioned" from Python 3.14 on only.
+        is_https = self._public.scheme == "https"
+        site = "SameSite=None; Secure; Partitioned" if is_https else "SameSite=Lax"
+        return f"{name}={value}; Max-Age={int(life.total_seconds())}; Path=/; HttpOnly; {site}"
 
     def _set_cookie(self, response: web.StreamResponse, name: str, value: str, life: timedelta) -> None:
         response.set_cookie(
@@ -123,6 +160,12 @@ class Gate:
         if as_page:
             return self._rendering.page(request, "problem.html", {"problem": text}, status=refusal.status)
         return web.json_response({"error": text}, status=refusal.status)
+
+
+def framed_headers() -> Mapping[str, str]:
+    """As `HEADERS`, for a page that Telegram's web client may show in a frame; nobody else may."""
+    policy = HEADERS["Content-Security-Policy"]
+    return {**HEADERS, "Content-Security-Policy": policy.replace(UNFRAMED, f"frame-ancestors {TELEGRAM}")}
 
 
 def comes_from(headers: Mapping[str, str], hosts: Collection[str]) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bots.web.gate import COOKIE, HEADERS, Gate, Refused, form_body
+from bots.web.gate import HEADERS, Gate, Refused, form_body
 from bots.web.rendering import Rendering
 from core.app import App
 from core.users.sign_in import Visitor
@@ -57,15 +57,15 @@ class Pages:
             return self._rendering.page(request, "used_link.html", {}, status=403)
         response = see(MEMORY if session and session.for_memory else HOME)
         if session is not None:
-            await self._end_session(request)
+            await self._gate.end_session(request)
             self._gate.set_session(response, session)
         return response
 
     async def sign_out(self, request: web.Request, visitor: Visitor) -> web.Response:
         """POST /sign-out: the session ends here and in the record."""
-        await self._end_session(request)
+        await self._gate.end_session(request)
         response = see(HOME)
-        response.del_cookie(COOKIE, path="/")
+        self._gate.forget_session(response)
         return response
 
     async def file(self, request: web.Request) -> web.StreamResponse:
@@ -75,10 +75,6 @@ class Pages:
             raise Refused(404, "no_file")
         headers = {**HEADERS, "Cache-Control": "no-cache", "Content-Type": self._files[name]}
         return web.FileResponse(STATIC / name, headers=headers)
-
-    async def _end_session(self, request: web.Request) -> None:
-        if token := request.cookies.get(COOKIE):
-            await self._app.sign_in.close_session(token)
 
 
 def see(address: str) -> web.Response:

@@ -302,7 +302,8 @@ sign_ins = _table(
     Column("kind", String(16), nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )
-"""The web pages' one-time links, deleted by use (kind "link", or "page" to one's memory), and sessions."""
+"""The web pages' one-time links (kinds "link", and "page" to one's memory), deleted by use; their sessions
+("session", and "app" in a platform's window); and what proved that such a window was opened ("spent")."""
 
 audit = _table(
     "audit",

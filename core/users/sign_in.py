@@ -2,7 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -13,6 +13,7 @@ from core.messages import Sender, clean
 from core.privacy.keys import MasterKey
 from core.storage.database import Database
 from core.storage.schema import sign_ins
+from core.storage.upsert import conflicting_insert
 from core.users.people import People
 
 LINK_LIFE = timedelta(hours=24)
@@ -20,6 +21,9 @@ SESSION_LIFE = timedelta(days=30)
 PAGE_LINK_LIFE = timedelta(minutes=10)
 PAGE_SESSION_LIFE = timedelta(days=1)
 """Of links that were sent into a chat: others may look at that screen later."""
+APP_SESSION_LIFE = timedelta(hours=2)
+"""A platform's window opens a new one each time."""
+SESSIONS = ("session", "app")
 TOKEN_BYTES = 24
 CHANNEL = "web"
 WORKSPACE = "local"
@@ -27,11 +31,15 @@ WORKSPACE = "local"
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who is signed in: a user, what they are called, and their account on the web, None without one."""
+    """Who is signed in: a user, what they are called, and their account on the web, None without one.
+
+    `in_app`: within a platform's own window, which may have the page in a frame.
+    """
 
     user_id: str
     name: str
     account: str | None
+    in_app: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +93,25 @@ class SignIn:
             token = await self._issue(connection, link.user_id, "session", life)
         return Session(token, life, for_memory)
 
+    async def open_app_session(self, user_id: str, proof: str, until: datetime) -> Session | None:
+        """A session for who a platform proves to be this user; None when the proof was used before.
+
+        `until` is when the proof is worth nothing anyway.
+        """
+        spent = {"token_digest": self._master.digest("proof", proof), "user_id": user_id, "kind": "spent"}
+        async with self._database.write() as connection:
+            noted = conflicting_insert(connection, sign_ins).values(**spent, expires_at=until)
+            once = noted.on_conflict_do_nothing().returning(sign_ins.c.user_id)
+            if await connection.scalar(once) is None:
+                return None
+            token = await self._issue(connection, user_id, "app", APP_SESSION_LIFE)
+        return Session(token, APP_SESSION_LIFE, for_memory=True)
+
     async def user_of(self, session_token: str) -> str | None:
         """The id of the user whose session this is."""
         async with self._database.read() as connection:
             found: str | None = await connection.scalar(
-                select(sign_ins.c.user_id).where(*self._valid(session_token, "session"))
+                select(sign_ins.c.user_id).where(*self._valid(session_token, *SESSIONS))
             )
         return found
 
@@ -99,20 +121,19 @@ class SignIn:
         Raises:
             Undecryptable: the user was forgotten.
         """
-        user_id = await self.user_of(session_token)
-        if user_id is None:
-            return None
+        session = select(sign_ins.c.user_id, sign_ins.c.kind).where(*self._valid(session_token, *SESSIONS))
         async with self._database.read() as connection:
-            user = await self._people.get(connection, user_id)
-            if user is None or not user.admitted:
+            found = (await connection.execute(session)).one_or_none()
+            user = await self._people.get(connection, found.user_id) if found else None
+            if found is None or user is None or not user.admitted:
                 return None
-            account = await self._people.named_account(connection, user_id, CHANNEL, WORKSPACE)
-            name = account or await self._people.name(connection, user_id)
-        return Visitor(user_id, name, account)
+            account = await self._people.named_account(connection, user.id, CHANNEL, WORKSPACE)
+            name = account or await self._people.name(connection, user.id)
+        return Visitor(user.id, name, account, in_app=found.kind == "app")
 
     async def close_session(self, session_token: str) -> None:
         async with self._database.write() as connection:
-            await connection.execute(delete(sign_ins).where(*self._valid(session_token, "session")))
+            await connection.execute(delete(sign_ins).where(*self._valid(session_token, *SESSIONS)))
 
     async def _issue(self, connection: AsyncConnection, user_id: str, kind: str, life: timedelta) -> str:
         now = self._clock.now()

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,9 +27,9 @@ PICTURES = os.environ.get("PICTURES")
 
 
 @pytest.fixture
-def empty_database(tmp_path: Path) -> str:
+def database_kind() -> str:
     """What the page does is the same over either database: one of them will do."""
-    return f"sqlite:///{tmp_path / 'mneme.db'}"
+    return "sqlite"
 
 
 @pytest.fixture

@@ -266,10 +266,10 @@ async def test_who_is_signed_in_is_signed_out(people: People) -> None:
     token = await people.app.sign_in.link_token("owner")
     session = await people.app.sign_in.open_session(token)
     assert session is not None
-    visitor = await people.app.sign_in.visitor(session)
+    visitor = await people.app.sign_in.visitor(session.token)
     assert visitor is not None
     await people.app.erasure.erase(visitor.user_id)
-    assert await people.app.sign_in.visitor(session) is None
+    assert await people.app.sign_in.visitor(session.token) is None
     assert await count(people.house, sign_ins) == 0
 
 

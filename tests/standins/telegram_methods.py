@@ -41,6 +41,8 @@ class BotApi:
     deliveries: list[tuple[int, int]] = field(default_factory=list)
     """Each webhook delivery: the update's id and the HTTP status, 0 if there was none."""
     commands: list[Json] = field(default_factory=list)
+    menu_button: Json = field(default_factory=lambda: {"type": "commands"})
+    """What stands beside the field that people write in, in chats without one of their own."""
     webhook: Webhook | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +63,7 @@ class BotApi:
             "deletewebhook": self._delete_webhook,
             "getwebhookinfo": self._get_webhook_info,
             "setmycommands": self._set_my_commands,
+            "setchatmenubutton": self._set_chat_menu_button,
             "sendchataction": self._send_chat_action,
             "sendmessage": self._send_message,
             "editmessagetext": self._edit_message_text,
@@ -155,6 +158,21 @@ class BotApi:
             if not 1 <= len(str(command.get("description", ""))) <= 256:
                 raise bad_request("BOT_COMMAND_DESCRIPTION_INVALID")
         self.commands = commands
+        return True
+
+    async def _set_chat_menu_button(self, params: Json) -> bool:
+        if "chat_id" in params:
+            raise bad_request("the stand-in knows the default menu button only")
+        button = params.get("menu_button", {"type": "default"})
+        if not isinstance(button, dict) or button.get("type") not in ("default", "commands", "web_app"):
+            raise bad_request("can't parse menu button: menu button has unsupported type")
+        if button["type"] == "web_app":
+            url = str((button.get("web_app") or {}).get("url", ""))
+            if not 1 <= len(str(button.get("text", ""))) <= 64:
+                raise bad_request("menu button text must be non-empty")
+            if not url.startswith("https://"):
+                raise bad_request(f"menu button Web App URL '{url}' is invalid: Only HTTPS links are allowed")
+        self.menu_button = {"type": "commands"} if button["type"] == "default" else button
         return True
 
     async def _send_chat_action(self, params: Json) -> bool:
