@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tests.standins.telegram import TelegramStandIn
 
 ANA = 1001
 ATTEMPTS = """
-import asyncio, json, smtplib, socket, sys, urllib.request
+import asyncio, json, smtplib, socket, sys, time, urllib.request
 import aiohttp, httpx, openai, redis
 from bots.command import prepared
 prepared()
@@ -54,12 +53,13 @@ attempts = {
 REFUSED = "PRIVACY_MODE=local refuses"
 
 def outcome(attempt, host):
+    began = time.monotonic()
     try:
         attempt(host)
     except Exception as error:
         while error is not None:
             if REFUSED in str(error):
-                return "refused"
+                return "refused" if time.monotonic() - began < 5 else "refused late"
             error = error.__cause__ or error.__context__
         return "let through"
     return "let through"
@@ -83,14 +83,13 @@ def local(settings: Settings, **given: object) -> Settings:
 
 
 def test_whatever_a_process_tries_it_reaches_this_machine_alone(settings: Settings, tmp_path: Path) -> None:
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", ATTEMPTS, "127.0.0.1", str(free_port())],
         env=environment(local(settings), free_port()) | {"PYTHONPATH": os.getcwd()},
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -98,7 +97,6 @@ def test_whatever_a_process_tries_it_reaches_this_machine_alone(settings: Settin
     assert len(outcomes) == 27
     expected = {name: "let through" if "127.0.0.1" in name else "refused" for name in outcomes}
     assert outcomes == expected
-    assert time.monotonic() - began < 45  # nothing was waited for
     assert "host=leak.example" in done.stderr
 
 
@@ -131,7 +129,7 @@ def test_a_proxy_would_be_a_way_around(settings: Settings, tmp_path: Path) -> No
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == os.EX_CONFIG
