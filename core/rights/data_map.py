@@ -14,6 +14,7 @@ from core.destinations import destinations
 from core.llm import budget
 from core.memory import jobs
 from core.privacy.keys import KEY_FILE
+from core.rights.erasure_list import FILE
 from core.settings import Settings
 from core.storage.schema import metadata
 from core.users.sign_in import LINK_LIFE, SESSION_LIFE
@@ -211,6 +212,21 @@ def places(settings: Settings) -> list[Place]:
             "readable by the user that runs Mneme; those of the last two starts are kept. Where parts are "
             "started one by one, they go to standard error instead",
             "nothing",
+        ),
+        Place(
+            "the list of erasures",
+            str(data / FILE),
+            "receipts, so that a backup that is put back forgets whom the record forgot",
+            "readable by the user that runs Mneme; it names nobody: a number that nothing else has any more",
+            "a backup that is put back brings those back who were erased after it",
+        ),
+        Place(
+            "other files",
+            str(data),
+            "passwords and addresses of the parts, their process ids, the schedule, the local model; nothing "
+            "of anybody's",
+            "readable by the user that runs Mneme",
+            "nothing: they are made again",
         ),
         Place(
             "the master key",
