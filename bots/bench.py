@@ -1,7 +1,6 @@
 """`mneme bench`: what recall finds in conversations whose answers are known."""
 
 import asyncio
-import gzip
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,19 +10,18 @@ from pathlib import Path
 from statistics import mean, median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
 
 from sqlalchemy import select
 
+from bots.bench_set import Question, Told
 from bots.errands import speechless
 from core.app import App, open_app
 from core.delivery.turns import TurnState
-from core.errors import ConfigurationError
 from core.llm.tokens import count_tokens
 from core.memory.changes import MESSAGE
 from core.memory.ranking import CANDIDATES
 from core.memory.recall import OVERHEAD_TOKENS, SAID
-from core.messages import ConversationKind, ConversationRef, IncomingMessage, Sender, clean
+from core.messages import ConversationKind, ConversationRef, IncomingMessage, Sender
 from core.privacy.audience import PRIVATE
 from core.settings import Settings
 from core.storage.database import database_url, upgrade
@@ -34,34 +32,6 @@ RANKED = 50
 DEPTH = 10
 BATCH = 100
 BEGIN = datetime(2026, 1, 1, 8, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """Something said: `session` numbers the sittings of its conversation."""
-
-    id: str
-    text: str
-    session: str
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """`evidence`: the ids of the documents that answer it."""
-
-    id: str
-    text: str
-    evidence: frozenset[str]
-    category: str
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One person's conversation."""
-
-    id: str
-    documents: tuple[Document, ...]
-    questions: tuple[Question, ...]
 
 
 @dataclass(slots=True)
@@ -88,14 +58,12 @@ class Findings:
         )
 
 
-def measure(settings: Settings, data: Path, out: Path | None) -> list[str]:
+def measure(settings: Settings, told: Sequence[Told], out: Path | None) -> list[str]:
     """A table of what recall finds in the set; the rankings go to `out`. The person's own data isn't touched.
 
     Raises:
-        ConfigurationError: the set can't be read.
         Unavailable: Redis or Chroma can't be started.
     """
-    told = read_set(data)
     with TemporaryDirectory(prefix="mneme-bench-") as folder:
         apart = settings.model_copy(
             update={"mneme_data_dir": Path(folder), "database_url": None, "mneme_master_key": None}
@@ -105,49 +73,6 @@ def measure(settings: Settings, data: Path, out: Path | None) -> list[str]:
         lines = (json.dumps({"question": id, "ranked": ranked}) + "\n" for id, ranked in rankings.items())
         out.write_text("".join(lines))
     return list(findings.lines())
-
-
-def read_set(path: Path) -> list[Told]:
-    """The conversations of a set.
-
-    Raises:
-        ConfigurationError: it can't be read as one.
-    """
-    try:
-        packed = path.read_bytes()
-        raw = json.loads(gzip.decompress(packed) if path.suffix == ".gz" else packed)
-        told = [_told(conversation) for conversation in raw]
-        if not told or not all(conversation.documents and conversation.questions for conversation in told):
-            raise ValueError("a conversation without documents or without questions")
-        return told
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"{path} can't be read as a set ({type(error).__name__}): see --help"
-        ) from error
-
-
-def _told(raw: Mapping[str, Any]) -> Told:
-    return Told(
-        id=str(raw["id"]),
-        documents=tuple(
-            Document(str(doc["id"]), text, str(doc.get("session", "")))
-            for doc in raw["docs"]
-            if (text := clean(_line(doc)))
-        ),
-        questions=tuple(
-            Question(
-                str(each["id"]), each["text"], frozenset(map(str, each["evidence"])), str(each["category"])
-            )
-            for each in raw["questions"]
-        ),
-    )
-
-
-def _line(doc: Mapping[str, Any]) -> str:
-    """Where two people talk, who said it and when is part of what was said."""
-    if doc.get("speaker", "user") in ("user", "assistant"):
-        return str(doc["text"])
-    return f"{doc.get('date', '')} {doc['speaker']}: {doc['text']}"
 
 
 async def _measure(settings: Settings, told: Sequence[Told]) -> tuple[dict[str, list[str]], Findings]:

@@ -193,9 +193,12 @@ def recall(
     The set is a list of {"id", "docs": [{"id", "text", "speaker", "date", "session"}], "questions": [{"id",
     "text", "evidence": [doc id], "category"}]}. It is told to a Mneme of its own, which is gone afterwards.
     """
-    from bots.bench import measure
+    from bots.bench_set import read_set
 
-    print("\n".join(measure(prepared(), data, out)))
+    told = read_set(data)
+    from bots.bench import measure  # takes seconds to load, which a set that can't be read needn't wait for
+
+    print("\n".join(measure(prepared(), told, out)))
 
 
 @app.command()
