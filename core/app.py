@@ -159,7 +159,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         memories = Memories(vault, master, clock)
         forgetting = Forgetting(database, vault, transcript, memories, summaries)
         at_hand_bytes = settings.at_hand_mb * MB // 2  # for the words, and for the vectors
-        lexicons = Lexicons(vault, kept_bytes=at_hand_bytes)
+        lexicons = Lexicons(database, vault, kept_bytes=at_hand_bytes)
         indexer = Indexer(
             database,
             index,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from core.memory.lexicon import Lexicon
 from core.memory.lexicons import let_go
+from core.memory.ranking import best_of
 from core.storage.index import Entry, MemoryIndex, Neighbour
 
 Vectors = NDArray[np.float32]
@@ -89,7 +90,7 @@ class AtHand:
             return None
         similarities = held.similarities(query, len(lexicon))
         places = np.flatnonzero((held.scales[: len(lexicon)] > 0) & lexicon.of_audience(audience))
-        best = places[np.argsort(-similarities[places], kind="stable")[:limit]]
+        best = places[best_of(similarities[places], limit)]
         return [Neighbour(lexicon.ids[place], float(similarities[place])) for place in best]
 
     async def fetch(

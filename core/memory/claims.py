@@ -7,7 +7,20 @@ from enum import StrEnum
 from itertools import groupby
 from math import prod
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
@@ -80,6 +93,18 @@ BELIEVED = 0.5
 def confidence(certainties: Iterable[float]) -> float:
     """The chance that one of the sources is right, each being right or wrong by itself (noisy or)."""
     return 1 - prod(1 - certainty for certainty in certainties)
+
+
+_OVER = (
+    select(sources.c.message_id, func.max(memories.c.valid_until))
+    .join(memories)
+    .where(
+        memories.c.user_id == bindparam("user", type_=String),
+        sources.c.message_id.in_(bindparam("ids", expanding=True)),
+    )
+    .group_by(sources.c.message_id)
+    .having(func.count() == func.count(memories.c.retired_at))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -591,14 +616,8 @@ class Memories:
         self, connection: AsyncConnection, user_id: str, message_ids: Collection[str]
     ) -> dict[str, datetime]:
         """Since when messages hold no more, by id: those of which every memory was retired."""
-        ended = (
-            select(sources.c.message_id, func.max(memories.c.valid_until))
-            .join(memories)
-            .where(memories.c.user_id == user_id, sources.c.message_id.in_(message_ids))
-            .group_by(sources.c.message_id)
-            .having(func.count() == func.count(memories.c.retired_at))
-        )
-        return {id: until for id, until in (await connection.execute(ended)).all() if until}
+        given = {"user": user_id, "ids": list(message_ids)}
+        return {id: until for id, until in (await connection.execute(_OVER, given)).all() if until}
 
     async def resting_on(
         self, connection: AsyncConnection, user_id: str, message_ids: Collection[str]

@@ -125,7 +125,7 @@ class Indexer:
         await self._check_once()
         return await self._embedder.embed_query(text)
 
-    def near_at_hand(
+    def _near_at_hand(
         self, user_id: str, question: Vectors, lexicon: Lexicon, *, limit: int, audience: str | None
     ) -> list[Neighbour] | None:
         """As `near`; None where the record or the index have to be asked."""
@@ -148,18 +148,26 @@ class Indexer:
 
         `among`: the user's lexicon, if it is known. Where it is small, the vectors are fetched and held.
         """
-        async with self._database.read() as connection:
-            rotation = await self._rotation(await self._vault.box(connection, user_id))
+        if among is not None:
+            at_hand = self._near_at_hand(user_id, question, among, limit=limit, audience=audience)
+            if at_hand is not None:
+                return at_hand
+
+        async def read(connection: AsyncConnection) -> tuple[Box, bool, Sequence[str]]:
+            box = await self._vault.box(connection, user_id)
             alone = await self.place(connection, user_id) is Place.ALONE
             waiting = select(index_changes.c.entry_id).where(index_changes.c.user_id == user_id)
-            unsettled = (await connection.scalars(waiting)).all()
+            return box, alone, (await connection.scalars(waiting)).all()
+
+        box, alone, unsettled = await self._database.look(read)
+        rotation = await self._rotation(box)
         pseudonym = self.pseudonym(user_id)
         if among is not None and len(among) <= self._alone_over:
             await self._at_hand.fetch(pseudonym, among, unsettled, dimensions=len(question), alone=alone)
             self._rotation_by_lexicon[among] = rotation
-            found = self.near_at_hand(user_id, question, among, limit=limit, audience=audience)
-            if found is not None:
-                return found
+            at_hand = self._near_at_hand(user_id, question, among, limit=limit, audience=audience)
+            if at_hand is not None:
+                return at_hand
         query = rotation.apply(question)
         near = await self._index.near(pseudonym, query, limit=limit, audience=audience, alone=alone)
         length = float(np.linalg.norm(question))

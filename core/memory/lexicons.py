@@ -15,7 +15,7 @@ from core.memory.claims import TEXT as CLAIM
 from core.memory.lexicon import Lexicon
 from core.memory.transcript import TEXT as MESSAGE
 from core.privacy.vault import Box, Vault
-from core.storage.database import id_before
+from core.storage.database import Database, id_before
 from core.storage.schema import keys, memories, messages, users
 
 T = TypeVar("T")
@@ -83,14 +83,15 @@ class _Held:
 class Lexicons:
     """Each user's lexicon, as the record stands. Words are nowhere but in this process's memory."""
 
-    def __init__(self, vault: Vault, *, kept_bytes: int) -> None:
+    def __init__(self, database: Database, vault: Vault, *, kept_bytes: int) -> None:
         """`kept_bytes`: for all users together; who was silent for the longest is let go first."""
+        self._database = database
         self._vault = vault
         self._kept_entries = kept_bytes // ENTRY_BYTES
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._turns: dict[str, asyncio.Lock] = {}
 
-    async def of_user(self, connection: AsyncConnection, user_id: str) -> Lexicon:
+    async def of_user(self, user_id: str) -> Lexicon:
         """The user's lexicon with all that is remembered now, and nothing that was taken back.
 
         Raises:
@@ -99,23 +100,16 @@ class Lexicons:
         turn = self._turns.setdefault(user_id, asyncio.Lock())
         try:
             async with turn:
-                return await self._brought_up(connection, user_id)
+                return await self._brought_up(user_id)
         finally:
             if not turn.locked():
                 self._turns.pop(user_id, None)
 
-    async def _brought_up(self, connection: AsyncConnection, user_id: str) -> Lexicon:
-        held = self._held.pop(user_id, None)
-        row = (await connection.execute(_NOW, {"user": user_id})).one_or_none()
-        box = self._vault.box_of(user_id, row.wrapped if row else None)
-        revision = row.memory_revision if row else 0
-        if held is None or held.revision != revision:
-            held = _Held(revision)
-        rows = await self._new_rows(connection, user_id, held)
+    async def _brought_up(self, user_id: str) -> Lexicon:
+        held, rows, box = await self._read(user_id, self._held.pop(user_id, None))
         if len(rows) > SMALL and len(held.lexicon):
             # Somebody may be reading it: it mustn't grow in a thread meanwhile.
-            held = _Held(held.revision)
-            rows = await self._new_rows(connection, user_id, held)
+            held, rows, box = await self._read(user_id, None)
         if rows:
             if len(rows) > SMALL:
                 await asyncio.to_thread(_add, held.lexicon, rows, box)
@@ -126,11 +120,21 @@ class Lexicons:
         let_go(self._held, lambda each: len(each.lexicon), self._kept_entries)
         return held.lexicon
 
-    async def _new_rows(self, connection: AsyncConnection, user_id: str, held: _Held) -> list[_Told]:
-        after = id_before(held.newest, LATEST) if held.newest else ""
-        rows = await connection.execute(_NEW, {"user": user_id, "after": after})
-        told = [_told(row) for row in rows.all()]
-        return [row for row in told if row.entry_id not in held.lexicon]
+    async def _read(self, user_id: str, held: _Held | None) -> tuple[_Held, list[_Told], Box]:
+        """What is held, if nothing was taken back since; what it lacks; and the user's key."""
+
+        async def read(connection: AsyncConnection) -> tuple[_Held, list[_Told], bytes | None]:
+            now = (await connection.execute(_NOW, {"user": user_id})).one_or_none()
+            revision = now.memory_revision if now else 0
+            kept = held if held is not None and held.revision == revision else _Held(revision)
+            after = id_before(kept.newest, LATEST) if kept.newest else ""
+            rows = await connection.execute(_NEW, {"user": user_id, "after": after})
+            told = [_told(row) for row in rows.all()]
+            wrapped = now.wrapped if now else None
+            return kept, [row for row in told if row.entry_id not in kept.lexicon], wrapped
+
+        kept, lacking, wrapped = await self._database.look(read)
+        return kept, lacking, self._vault.box_of(user_id, wrapped)
 
 
 def let_go(held: OrderedDict[str, T], size: Callable[[T], int], most: int) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.memory.lexicon import Lexicon
 from core.storage.index import Neighbour
@@ -85,19 +86,17 @@ def rank(
             similarities[place] = neighbour.similarity
     usual = near[-1].similarity if len(near) >= CANDIDATES else LEAST_SIMILARITY
     allowed = lexicon.of_audience(audience)
-    meaning = np.where(allowed, np.nan_to_num(np.maximum(similarities - usual, 0)), 0).astype(np.float32)
-    said = np.where(allowed, WORDS_WEIGHT * lexicon.coverage(question), 0).astype(np.float32)
+    # NaN, of which there is no similarity, isn't larger than anything.
+    meaning = np.where(allowed & (similarities > usual), similarities - np.float32(usual), np.float32(0))
+    said = np.where(allowed, np.float32(WORDS_WEIGHT) * lexicon.coverage(question), np.float32(0))
     own = meaning + said
     beside = BESIDE_WEIGHT * lexicon.beside(own) + BESIDE_WEIGHT**2 * lexicon.beside(own, steps=2)
-    then = np.zeros(len(lexicon), dtype=np.bool_)
+    time = np.zeros(len(lexicon), dtype=np.float32)
     for begin, end in during:
-        then |= lexicon.during(begin, end)
-    time = np.where(allowed & then, TIME_WEIGHT, 0).astype(np.float32)
+        time[allowed & lexicon.during(begin, end)] = TIME_WEIGHT
     scores = np.where(allowed, own + beside, 0) + time
-    fits = (similarities >= by_chance(int(allowed.sum()))) | (said >= WORDS_WEIGHT * FITTING_COVERAGE)
-    fits |= time > 0
+    nearest = by_chance(int(np.count_nonzero(allowed)))
     found = np.flatnonzero(scores > 0)
-    order = found[np.argsort(-scores[found], kind="stable")[:limit]]
     return [
         Candidate(
             id=lexicon.ids[place],
@@ -107,10 +106,24 @@ def rank(
             words=float(said[place]),
             time=float(time[place]),
             beside=float(beside[place]),
-            fits=bool(fits[place]),
+            fits=bool(
+                similarities[place] >= nearest
+                or said[place] >= WORDS_WEIGHT * FITTING_COVERAGE
+                or time[place] > 0
+            ),
         )
-        for place in order
+        for place in found[best_of(scores[found], limit)]
     ]
+
+
+def best_of(scores: NDArray[np.float32], limit: int) -> NDArray[np.intp]:
+    """The places of the best scores (n,), best first, up to so many; among equals the first ones."""
+    if len(scores) > limit > 0:
+        least = np.partition(scores, -limit)[-limit]
+        places = np.flatnonzero(scores >= least)
+    else:
+        places = np.arange(len(scores))
+    return places[np.argsort(-scores[places], kind="stable")[:limit]]
 
 
 def by_chance(entries: int) -> float:

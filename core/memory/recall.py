@@ -142,17 +142,10 @@ class Recaller:
         shown = visible_to(audience)
         question = await self._indexer.question(text)
         during = await _spoken_of(text, now) if now else []
-        async with self._database.read() as connection:
-            lexicon = await self._lexicons.of_user(connection, user_id)
-            near = self._indexer.near_at_hand(user_id, question, lexicon, limit=CANDIDATES, audience=shown)
-            if near is not None:
-                best = rank(near, lexicon, text, audience=shown, limit=limit, during=during)
-                return await self._resolved(connection, user_id, best, shown)
-        # Whoever waits for the index keeps no transaction open meanwhile.
+        lexicon = await self._lexicons.of_user(user_id)
         near = await self._indexer.near(user_id, question, limit=CANDIDATES, audience=shown, among=lexicon)
-        async with self._database.read() as connection:
-            best = rank(near, lexicon, text, audience=shown, limit=limit, during=during)
-            return await self._resolved(connection, user_id, best, shown)
+        best = rank(near, lexicon, text, audience=shown, limit=limit, during=during)
+        return await self._database.look(lambda connection: self._resolved(connection, user_id, best, shown))
 
     async def history(self, user_id: str, about: str, audience: str) -> list[Memory | Line]:
         """What the user told about something, with what is no longer so, in the order of time.
@@ -192,8 +185,7 @@ class Recaller:
             newest = await self._memories.newest(connection, user_id, audience, limit=most + 1)
         if len(newest) <= most:
             return newest
-        async with self._database.read() as connection:
-            lexicon = await self._lexicons.of_user(connection, user_id)
+        lexicon = await self._lexicons.of_user(user_id)
         best: dict[str, float] = {}
         for text in texts:
             near = await self._near(user_id, text, audience, lexicon)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, func, insert, select
+from sqlalchemy import Row, Select, String, and_, bindparam, exists, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
@@ -30,6 +30,20 @@ class Line:
     text: str
     said_at: datetime
     audience: str
+
+
+def _with_keys(query: Select[Any]) -> Select[Any]:
+    return query.add_columns(keys.c.wrapped).outerjoin(keys, keys.c.owner == messages.c.user_id)
+
+
+_OF_USER = _with_keys(
+    select(messages).where(
+        messages.c.user_id == bindparam("user", type_=String),
+        messages.c.id.in_(bindparam("ids", expanding=True)),
+        messages.c.remembered.in_(bindparam("which", expanding=True)),
+    )
+)
+"""Made once: to make it takes longer than to run it, and every recall does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +197,13 @@ class Transcript:
         """Those of the messages that are this user's own, by id; if asked, only what is `remembered`."""
         if not ids:
             return {}
-        mine = select(messages).where(messages.c.user_id == user_id, messages.c.id.in_(ids))
-        if remembered:
-            mine = mine.where(messages.c.remembered)
-        return {line.id: line for line in await self._lines(connection, mine)}
+        given = {"user": user_id, "ids": list(ids), "which": [True] if remembered else [True, False]}
+        return {line.id: line for line in self._opened((await connection.execute(_OF_USER, given)).all())}
 
     async def _lines(self, connection: AsyncConnection, query: Select[Any]) -> Sequence[Line]:
-        with_keys = query.add_columns(keys.c.wrapped).outerjoin(keys, keys.c.owner == messages.c.user_id)
-        rows = (await connection.execute(with_keys)).all()
+        return self._opened((await connection.execute(_with_keys(query))).all())
+
+    def _opened(self, rows: Sequence[Row[Any]]) -> Sequence[Line]:
         wrapped = {row.user_id: row.wrapped for row in rows}
         boxes = {user_id: self._vault.box_of(user_id, key) for user_id, key in wrapped.items()}
         return [

@@ -68,11 +68,12 @@ class Vault:
         if wrapped is None:
             self._keys.pop(owner, None)
             raise Undecryptable("there is no key for this owner")
-        if owner not in self._keys:
+        key = self._keys.get(owner)
+        if key is None:
             if len(self._keys) >= CACHED_KEYS:
                 self._keys.clear()
-            self._keys[owner] = self._master.unwrap(owner, wrapped)
-        return Box(self._keys[owner])
+            key = self._keys[owner] = self._master.unwrap(owner, wrapped)
+        return Box(key)
 
 
 class Box:

@@ -2,19 +2,30 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import uuid_utils
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import ColumnElement, Connection, Float, create_engine, event, func, make_url, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    create_engine,
+    event,
+    func,
+    make_url,
+    or_,
+    select,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -26,6 +37,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from core.errors import ConfigurationError, StoreUnavailable
 from core.settings import Settings
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 5_000
 STANDSTILL_MS = 5_000
@@ -113,9 +126,11 @@ class Database:
             pool_timeout=TURN_SECONDS,
             connect_args={} if asked else {"connect_timeout": int(TURN_SECONDS)},
         )
-        if self._is_sqlite:
-            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
-            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+        self._looking = create_engine(url, hide_parameters=True) if self._is_sqlite else None
+        for engine in (self._engine.sync_engine, self._looking):
+            if self._is_sqlite and engine is not None:
+                event.listen(engine, "connect", _prepare_sqlite)
+                event.listen(engine, "begin", _begin_sqlite)
         # SQLite has one writer at a time: waiting here is fair, waiting in its busy loop is not.
         self._turn_to_write = asyncio.Semaphore(1 if self._is_sqlite else 1_000)
 
@@ -132,6 +147,21 @@ class Database:
         """
         async with _as_store_errors(), self._engine.connect() as connection, connection.begin():
             yield connection
+
+    async def look(self, read: Callable[[AsyncConnection], Coroutine[Any, Any, T]]) -> T:
+        """What `read` finds in a transaction that only reads. It may await nothing but queries.
+
+        On SQLite all of it is done in one thread: an asynchronous connection changes threads eight times a
+        query, each time waiting for a core. So `read` mustn't change what others may be reading.
+
+        Raises:
+            StoreUnavailable: the database is busy, full or unreachable.
+        """
+        if self._looking is None:
+            async with self.read() as connection:
+                return await read(connection)
+        async with _as_store_errors():
+            return await asyncio.to_thread(_look, self._looking, read)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -169,7 +199,8 @@ class Database:
             await asyncio.sleep(SCRUB_PAUSE_SECONDS)
 
     async def close(self) -> None:
-        if self._is_sqlite:
+        if self._looking is not None:
+            self._looking.dispose()
             await self._truncate_log()
         await self._engine.dispose()
 
@@ -183,6 +214,34 @@ class Database:
         except (SQLAlchemyError, sqlite3.Error):
             return False
         return not is_busy
+
+
+class _AtOnce:
+    """A connection to await queries on that are done at once, in this thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, *query: Any) -> Any:
+        return self._connection.execute(*query)
+
+    async def scalar(self, *query: Any) -> Any:
+        return self._connection.scalar(*query)
+
+    async def scalars(self, *query: Any) -> Any:
+        return self._connection.scalars(*query)
+
+
+def _look(engine: Engine, read: Callable[[AsyncConnection], Coroutine[Any, Any, T]]) -> T:
+    with engine.connect() as connection, connection.begin():
+        reading = read(cast(AsyncConnection, _AtOnce(connection)))
+        try:
+            reading.send(None)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        reading.close()
+        raise RuntimeError("whoever looks into the record may await nothing else")
 
 
 @asynccontextmanager

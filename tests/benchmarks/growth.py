@@ -120,7 +120,7 @@ class Grown:
         self._recaller = Recaller(
             app.database,
             self._indexer,
-            Lexicons(self._vault, kept_bytes=HELD_BYTES),
+            Lexicons(app.database, self._vault, kept_bytes=HELD_BYTES),
             app.transcript,
             app.memories,
             tokens=settings.recall_tokens,

@@ -103,6 +103,37 @@ async def test_a_cancelled_transaction_leaves_nothing_and_no_lock(database: Data
     assert await count(database) == 1
 
 
+async def test_a_look_sees_one_state_of_the_record_and_leaves_no_connection_behind(
+    database: Database,
+) -> None:
+    every = select(func.count()).select_from(users)
+
+    async def twice(connection: AsyncConnection) -> list[int | None]:
+        found = [await connection.scalar(every), (await connection.scalars(every)).one()]
+        assert (await connection.execute(every)).scalar_one() == found[0]
+        return found
+
+    async def fail(connection: AsyncConnection) -> None:
+        raise ZeroDivisionError
+
+    await add_user(database)
+    looks = await asyncio.gather(*(database.look(twice) for _ in range(30)))
+    assert looks == [[1, 1]] * 30
+    for _ in range(30):
+        with pytest.raises(ZeroDivisionError):
+            await database.look(fail)
+    await add_user(database)
+    assert await database.look(twice) == [2, 2]
+
+
+async def test_a_look_may_wait_for_nothing_but_the_record(sqlite: Database) -> None:
+    async def wait(connection: AsyncConnection) -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="await nothing else"):
+        await sqlite.look(wait)
+
+
 async def test_many_writers_and_readers_all_get_their_turn(database: Database) -> None:
     await asyncio.gather(*(add_user(database) for _ in range(60)), *(count(database) for _ in range(60)))
     assert await count(database) == 60

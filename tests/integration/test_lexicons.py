@@ -30,13 +30,11 @@ async def people(open_settings: Settings, model: ModelStandIn) -> AsyncIterator[
 @pytest.fixture
 def lexicons(people: People) -> Lexicons:
     """Another process's."""
-    return Lexicons(Vault(people.app.master), kept_bytes=2**20)
+    return Lexicons(people.app.database, Vault(people.app.master), kept_bytes=2**20)
 
 
 async def lexicon_of(people: People, lexicons: Lexicons, person: str = "ana") -> Lexicon:
-    user_id = await people.id(person)
-    async with people.app.database.read() as connection:
-        return await lexicons.of_user(connection, user_id)
+    return await lexicons.of_user(await people.id(person))
 
 
 def found(lexicon: Lexicon, question: str) -> list[str]:
@@ -123,7 +121,7 @@ async def test_one_persons_words_are_not_anothers(people: People, lexicons: Lexi
 
 
 async def test_whoever_was_silent_longest_is_let_go(people: People) -> None:
-    lexicons = Lexicons(Vault(people.app.master), kept_bytes=2 * ENTRY_BYTES)
+    lexicons = Lexicons(people.app.database, Vault(people.app.master), kept_bytes=2 * ENTRY_BYTES)
     held = {}
     for person in ("ana", "ben", "eve"):
         await people.say("I like tea.", person=person)
