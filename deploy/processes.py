@@ -92,10 +92,15 @@ def kill_group(leader: int) -> None:
 
 
 async def errand(
-    command: Sequence[str], environment: Mapping[str, str], hurry: asyncio.Event, tell: Callable[[str], None]
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    hurry: asyncio.Event,
+    tell: Callable[[str], None],
+    *,
+    connects: bool = True,
 ) -> int:
     """Runs `command` to its end, hands on each line that it prints, and returns its exit status."""
-    process = await Process.start(command, environment, asyncio.subprocess.PIPE)
+    process = await Process.start(command, environment, asyncio.subprocess.PIPE, connects=connects)
     try:
         async for line in process.lines:
             tell(line.decode(errors="replace").rstrip())

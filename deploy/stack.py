@@ -176,15 +176,16 @@ class Stack:
             if line and not line.startswith("file:"):
                 self._screen.say("model", line)
 
+        may_fetch = self.settings.privacy_mode == "open"
         command = [
             sys.executable,
             "-m",
             "deploy.model_errand",
             self.settings.local_model,
             str(self._data.path),
-            *(["--kept"] if self.settings.privacy_mode == "local" else []),
+            *([] if may_fetch else ["--kept"]),
         ]
-        if await errand(command, self._environment, self._hurry, tell):
+        if await errand(command, self._environment, self._hurry, tell, connects=may_fetch):
             raise ConfigurationError(last or "The local model can't be had: set OPENAI_API_KEY")
         return Path(unquote(urlsplit(last).path))
 
