@@ -111,26 +111,30 @@ def export(user: Who, out: Out = None) -> None:
     if out is None:
         print(text)
         return
-    try:
-        _write(out, text)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{out} can't be written ({error.strerror}): choose another --out."
-        ) from error
+    write_private(out, (text + "\n").encode())
     print(f"Written to {out}.")
 
 
-def _write(path: Path, text: str) -> None:
-    """Writes a file that nobody else may read, whole or not at all."""
-    # One of its own first: one that is there already may be open to others.
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as draft:
-        try:
-            draft.write(text + "\n")
-            draft.flush()
-            os.replace(draft.name, path)
-        except BaseException:
-            os.unlink(draft.name)
-            raise
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a file that nobody else may read, whole or not at all.
+
+    Raises:
+        ConfigurationError: it can't be written.
+    """
+    try:
+        # One of its own first: one that is there already may be open to others.
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft:
+            try:
+                draft.write(content)
+                draft.flush()
+                os.replace(draft.name, path)
+            except BaseException:
+                os.unlink(draft.name)
+                raise
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} can't be written ({error.strerror}): choose another --out."
+        ) from error
 
 
 @asynccontextmanager

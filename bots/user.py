@@ -5,19 +5,21 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bots.command import prepared
-from bots.memory import AsJson, Who, opened
-from core.errors import UnknownReceipt
+from bots.memory import AsJson, Who, opened, write_private
+from core.errors import ConfigurationError, UnknownReceipt
 from core.settings import Settings
 
 if TYPE_CHECKING:
     from core.app import App
     from core.rights.erasure import Remains
     from core.rights.erasure_list import Receipt
+    from core.rights.importing import Imported
     from core.rights.roll import Entry
 
 user = typer.Typer(
@@ -47,6 +49,35 @@ def show(name: Who, as_json: AsJson = False) -> None:
     print(_line(entry))
     for account in entry.accounts:
         print(f"  {account.channel}/{account.workspace}  {account.name}")
+
+
+@user.command()
+def export(
+    name: Who,
+    out: Annotated[Path, typer.Option(help="The .zip to write, readable by you alone.")],
+) -> None:
+    """Write all that is kept of a person into one archive: data, its schema, and a page to read."""
+    write_private(out, asyncio.run(_exported(prepared(), name)))
+    print(f"Written to {out}.")
+
+
+@user.command(name="import")
+def bring(
+    name: Who,
+    file: Annotated[Path, typer.Argument(help="An export of Mneme, of ChatGPT or of Mem0 (.zip or .json).")],
+    as_json: AsJson = False,
+) -> None:
+    """Add an archive to what is known of a person. The same one twice adds nothing the second time."""
+    settings = prepared()
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{file} can't be read ({error.strerror}).") from error
+    came = asyncio.run(_imported(settings, name, data))
+    if as_json:
+        print(json.dumps(asdict(came)))
+    else:
+        print(f"{came.messages} messages and {came.memories} memories came in.")
 
 
 @user.command()
@@ -129,6 +160,20 @@ async def _one(settings: Settings, name: str) -> "Entry":
 async def _erased(settings: Settings, name: str) -> "Receipt":
     async with opened(settings, name) as (app, user_id):
         return await app.erasure.erase(user_id)
+
+
+async def _exported(settings: Settings, name: str) -> bytes:
+    async with opened(settings, name) as (app, user_id):
+        return await app.export.packed(user_id)
+
+
+async def _imported(settings: Settings, name: str, data: bytes) -> "Imported":
+    from core.rights.foreign import read_archive
+
+    async with opened(settings, name) as (app, user_id):
+        came = await app.importing.bring(user_id, await asyncio.to_thread(read_archive, data))
+        await app.indexer.flush(user_id)
+    return came
 
 
 async def _proof(settings: Settings, number: str) -> "tuple[Receipt, Remains]":

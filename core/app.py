@@ -45,6 +45,8 @@ from core.reply.page_link import PageLink
 from core.reply.prompt import EXAMPLES
 from core.rights.erasure import Erasure
 from core.rights.erasure_list import ErasureList
+from core.rights.export import Export
+from core.rights.importing import Importing
 from core.rights.roll import Roll
 from core.settings import Settings
 from core.storage.bell import Bell
@@ -84,6 +86,8 @@ class App:
     forgetting: Forgetting
     erasure: Erasure
     roll: Roll
+    export: Export
+    importing: Importing
     indexer: Indexer
     reindexing: Reindexing
     recaller: Recaller
@@ -172,6 +176,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             alone_over=settings.index_alone_over,
             at_hand_bytes=at_hand_bytes,
         )
+        roll = Roll(vault)
         erasure = Erasure(
             database, vault, turns, forgetting, indexer, ErasureList(settings.mneme_data_dir), clock
         )
@@ -271,7 +276,9 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             memories=memories,
             forgetting=forgetting,
             erasure=erasure,
-            roll=Roll(vault),
+            roll=roll,
+            export=Export(database, vault, memories, roll, clock),
+            importing=Importing(database, vault, master, conversations, memories, clock),
             indexer=indexer,
             reindexing=Reindexing(database, index, indexer),
             recaller=recaller,

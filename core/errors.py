@@ -22,6 +22,7 @@
     ├── EgressRefused           PRIVACY_MODE=local: neither this machine nor a listed platform
     ├── NotDead                 no dead letter goes by that name; the text says what it is instead
     ├── UnknownUser             nobody, or more than one, goes by that name
+    ├── UnreadableArchive       what is to be imported is no archive; the text says why
     ├── UnknownReceipt          no erasure has that number
     ├── LeaseLost               another worker holds the lane now; nothing may be committed
     └── Undecryptable           a sealed value doesn't open: wrong master key, or a forgotten person
@@ -143,6 +144,10 @@ class UnknownUser(MnemeError):
             f"{whose} by that name. Give the user's id, or the account's: a name on the web and here, "
             "a number on Telegram, an id such as U123 in Slack."
         )
+
+
+class UnreadableArchive(MnemeError):
+    """What is to be imported is no archive of a known kind; the text, without its words, says why."""
 
 
 class UnknownReceipt(MnemeError):
