@@ -43,11 +43,13 @@ from core.reply.context import Context
 from core.reply.memory_commands import MemoryCommands
 from core.reply.page_link import PageLink
 from core.reply.prompt import EXAMPLES
+from core.reply.switch_commands import SwitchCommands
 from core.rights.erasure import Erasure
 from core.rights.erasure_list import ErasureList
 from core.rights.export import Export
 from core.rights.importing import Importing
 from core.rights.roll import Roll
+from core.rights.switches import Switches
 from core.settings import Settings
 from core.storage.bell import Bell
 from core.storage.database import Database, require_newest_schema
@@ -97,6 +99,7 @@ class App:
     consolidation: Consolidation
     job_runner: JobRunner
     corrections: Corrections
+    switches: Switches
     dead_letters: DeadLetters
     dead_jobs: DeadJobs
     outlets: MutableMapping[str, Outlet]
@@ -206,6 +209,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             corrections,
         )
 
+        switches = Switches(database, clock)
         answerer = Answerer(
             database=database,
             vault=vault,
@@ -239,10 +243,13 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
                 summaries,
                 MemoryCommands(database, screen, transcript, memories, forgetting, recaller, corrections),
                 PageLink(sign_in, settings),
+                SwitchCommands(switches),
+                switches,
                 on_trial=settings.mneme_on_trial,
             ),
             model=model,
             budget=budget,
+            switches=switches,
             clock=clock,
             reply_tokens=settings.reply_tokens,
             fold_messages=settings.fold_messages,
@@ -288,6 +295,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             consolidation=consolidation,
             job_runner=job_runner,
             corrections=corrections,
+            switches=switches,
             dead_letters=DeadLetters(database, vault, clock),
             dead_jobs=DeadJobs(database, clock),
             outlets=outlets,

@@ -35,8 +35,9 @@ def register(celery: Celery, runtime: Runtime, *, sweep_seconds: float) -> None:
 
 
 async def _sweep(app: App, life_seconds: float) -> list[int]:
-    """Shows that the worker lives, tells the index what it has missed; returns the jobs that are due."""
+    """Shows that the worker lives, does what isn't worth a job; returns the jobs that are due."""
     await app.bell.show_life("worker", life_seconds)
+    await app.switches.destroy_rested()
     due = list(await app.jobs.due())
     try:
         if await app.indexer.check() is State.FILLED:

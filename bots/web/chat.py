@@ -82,7 +82,7 @@ class Chat:
             lines: list[Line] = []
             if own:
                 lines = await self._app.transcript.since_fresh_start(
-                    connection, own.id, limit=HISTORY_MESSAGES
+                    connection, own.id, visitor.user_id, limit=HISTORY_MESSAGES
                 )
         return web.json_response({"conversation": key, "messages": [_as_json(line) for line in lines]})
 

@@ -301,8 +301,12 @@ class Turns:
         state: TurnState,
         account: bytes | None,
         reason: str | None,
+        *,
+        kept: bool = True,
     ) -> None:
         """Ends the turn within the caller's transaction: its words now stand in the transcript alone.
+
+        What isn't `kept` leaves no words for an operator either, whatever became of it.
 
         Raises:
             LeaseLost: the transaction must not commit.
@@ -311,10 +315,10 @@ class Turns:
         await connection.execute(
             update(turns)
             .where(turns.c.id == turn.id)
-            .values(state=state, finished_at=self._clock.now(), account_sealed=account)
+            .values(state=state, finished_at=self._clock.now(), account_sealed=account, kept=kept)
         )
         ended: dict[str, object] = {"state": InboxState(state.value), "reason": reason}
-        if state is TurnState.DONE:
+        if state is TurnState.DONE or not kept:
             ended["payload_sealed"] = None
         await connection.execute(
             update(inbox).where(inbox.c.turn_id == turn.id, inbox.c.state == InboxState.TAKEN).values(**ended)

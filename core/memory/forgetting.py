@@ -1,6 +1,6 @@
 """Forgetting and mending: what a person takes back leaves the memory, its source and the window."""
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.delivery.inbox import UNANSWERED_STATES, InboxState
@@ -111,22 +111,32 @@ class Forgetting:
                 await queue_change(connection, user_id, entry)
         return len(held)
 
-    async def revise(self, connection: AsyncConnection, user_id: str, event_digest: str, text: str) -> bool:
+    async def revise(
+        self, connection: AsyncConnection, user_id: str, event_digest: str, text: str, *, kept: bool = True
+    ) -> bool:
         """Gives a message that was edited its new text; memories whose words it lost are dropped.
+
+        A new text that isn't to be `kept` leaves nothing of the old one either: its writer took that back.
 
         Returns False when the user has no such message.
         """
         await take_back(connection, user_id)
-        message_id = await connection.scalar(
-            select(messages.c.id).where(
-                messages.c.user_id == user_id,
-                messages.c.role == "user",
-                messages.c.event_digest == event_digest,
+        found = select(messages.c.id, turns.c.kept).join(turns)
+        edited = (
+            await connection.execute(
+                found.where(
+                    messages.c.user_id == user_id,
+                    messages.c.role == "user",
+                    messages.c.event_digest == event_digest,
+                )
             )
-        )
-        if message_id is None:
+        ).one_or_none()
+        if edited is None:
             return False
-        await self._rewrite(connection, user_id, message_id, text)
+        if edited.kept and not kept:
+            await self._strike_out(connection, user_id, edited.id, FORGOTTEN)
+        else:
+            await self._rewrite(connection, user_id, edited.id, text)
         return True
 
     async def _strike(
@@ -161,12 +171,13 @@ class Forgetting:
                     update(sources).where(here).values(span_start=span[0], span_end=span[1])
                 )
         box = await self._vault.box(connection, user_id)
+        is_kept = select(turns.c.kept).where(turns.c.id == messages.c.turn_id).scalar_subquery()
         await connection.execute(
             update(messages)
             .where(messages.c.id == message_id)
             .values(
                 text_sealed=box.seal(text, TEXT),
-                remembered=is_statement(text.replace(FORGOTTEN, "")),
+                remembered=case((is_kept, is_statement(text.replace(FORGOTTEN, ""))), else_=False),
             )
         )
         await keep_back(connection, user_id)

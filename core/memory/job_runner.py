@@ -38,7 +38,8 @@ from core.memory.summary import Summaries, foldable, summarize
 from core.memory.transcript import Line, Transcript
 from core.messages import ConversationKind
 from core.storage.database import Database
-from core.storage.schema import conversations
+from core.storage.schema import conversations, users
+from core.users.people import is_paused
 
 KNOWN = 12
 """So many memories stand beside a page, for its messages to confirm or to replace."""
@@ -220,10 +221,13 @@ class JobRunner:
                 )
 
     async def _consolidate(self, job: Job) -> None:
-        steps = await self._consolidation.plan(job.about)
+        async with self._database.read() as connection:
+            paused = await connection.scalar(select(is_paused()).where(users.c.id == job.about))
+        steps = [] if paused else await self._consolidation.plan(job.about)
         async with self._database.write() as connection:
             await self._queue.finish(connection, job)
-            await self._consolidation.carry_out(connection, job.about, steps)
+            if not paused:
+                await self._consolidation.carry_out(connection, job.about, steps)
         await self._index([job.about])
 
     async def _one_person(self, connection: AsyncConnection, conversation_id: str) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from sqlalchemy import Row, Select, String, and_, bindparam, exists, func, insert, select
+from sqlalchemy import Row, Select, String, and_, bindparam, exists, false, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
@@ -14,9 +14,12 @@ from core.memory.asserted import is_statement
 from core.memory.changes import message_entry, queue_change
 from core.privacy.vault import Vault
 from core.storage.database import new_id
-from core.storage.schema import conversations, keys, messages, sources
+from core.storage.schema import conversations, keys, messages, sources, turns
 
 TEXT = "messages.text"
+
+_UNKEPT = select(turns.c.id).where(~turns.c.kept)
+_KEPT = messages.c.turn_id.not_in(_UNKEPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,12 @@ class Transcript:
         self._vault = vault
         self._clock = clock
 
-    async def record(self, connection: AsyncConnection, turn: Turn, reply: str | None) -> list[Line]:
+    async def record(
+        self, connection: AsyncConnection, turn: Turn, reply: str | None, *, kept: bool = True
+    ) -> list[Line]:
         """Writes down a turn's messages and its reply, if there is one; statements are queued for the index.
+
+        Of a turn that isn't `kept` nothing is a statement.
 
         What was written down before, when the reply's fate was unknown, stays as it is. Returns those of the
         user's messages that are new.
@@ -90,7 +97,7 @@ class Transcript:
                 continue
             text = row.pop("text")
             row_id = new_id()
-            remembered = row["role"] == "user" and is_statement(text)
+            remembered = kept and row["role"] == "user" and is_statement(text)
             await connection.execute(
                 insert(messages).values(
                     **row,
@@ -133,12 +140,19 @@ class Transcript:
         after_turn: int,
         limit: int,
         newest: bool = True,
+        kept: bool = True,
+        unkept_of: str | None = None,
     ) -> list[Line]:
-        """The newest (or oldest) `limit` messages of a conversation after a turn, oldest first."""
+        """The newest (or oldest) `limit` messages of a conversation after a turn, oldest first.
+
+        Of what is `kept`, if asked, and of one user also of what isn't.
+        """
         order = (messages.c.turn_id, messages.c.position)
+        theirs = messages.c.turn_id.in_(_UNKEPT.where(turns.c.user_id == unkept_of))
         wanted = (
             select(messages)
             .where(messages.c.conversation_id == conversation_id, messages.c.turn_id > after_turn)
+            .where(or_(_KEPT if kept else false(), theirs if unkept_of else false()))
             .order_by(*(column.desc() if newest else column for column in order))
             .limit(limit)
         )
@@ -146,13 +160,18 @@ class Transcript:
         return list(reversed(lines)) if newest else list(lines)
 
     async def since_fresh_start(
-        self, connection: AsyncConnection, conversation_id: str, *, limit: int
+        self, connection: AsyncConnection, conversation_id: str, user_id: str, *, limit: int
     ) -> list[Line]:
-        """The newest messages since the conversation was last begun afresh, folded ones too; oldest first."""
+        """The newest messages since the conversation was last begun afresh, folded ones too; oldest first.
+
+        With what of this user's isn't kept, as long as it is there.
+        """
         begun: int | None = await connection.scalar(
             select(conversations.c.window_from).where(conversations.c.id == conversation_id)
         )
-        return await self.of_conversation(connection, conversation_id, after_turn=begun or 0, limit=limit)
+        return await self.of_conversation(
+            connection, conversation_id, after_turn=begun or 0, limit=limit, unkept_of=user_id
+        )
 
     async def statements_without_memory(
         self,
@@ -183,11 +202,11 @@ class Transcript:
         return [Statement(lines[id], read) for id, read in found if id in lines]
 
     async def count(self, connection: AsyncConnection, conversation_id: str, *, after_turn: int) -> int:
-        """How many messages a conversation has after a turn."""
+        """How many kept messages a conversation has after a turn."""
         counted: int | None = await connection.scalar(
             select(func.count())
             .select_from(messages)
-            .where(messages.c.conversation_id == conversation_id, messages.c.turn_id > after_turn)
+            .where(messages.c.conversation_id == conversation_id, messages.c.turn_id > after_turn, _KEPT)
         )
         return counted or 0
 

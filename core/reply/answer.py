@@ -39,7 +39,9 @@ from core.reply.context import Context, Course
 from core.reply.draft import Draft
 from core.reply.leaving import confirms_erasure, told
 from core.reply.metrics import LANE_WAIT_SECONDS, MESSAGES, REPLY_SECONDS
+from core.reply.switch_commands import MARKS
 from core.rights.erasure import Erasure
+from core.rights.switches import Mode, Switches
 from core.storage.database import Database
 from core.users.people import People, User
 
@@ -54,6 +56,7 @@ NO_BUDGET = (
 )
 NOTED = "_Noted: “{}”. `/undo` takes it back._"
 NOT_NOTED = "_What others wrote I don't remember as yours. Tell me in your own words, and I will._"
+NOT_KEPT = "_I don't note that: nothing is kept of what you say now._"
 NO_MODEL = "I can't reach my language model right now. Please write to me again in a little while."
 BROKEN_MODEL = "My language model doesn't accept what I send it. Whoever runs me finds the reason in my log."
 UNSURE = "I can't tell whether my answer to this reached you. If it is missing or cut off, please ask again."
@@ -87,6 +90,7 @@ class Answerer:
         commands: Commands,
         model: LanguageModel,
         budget: Budget,
+        switches: Switches,
         clock: Clock,
         reply_tokens: int,
         fold_messages: int,
@@ -110,32 +114,33 @@ class Answerer:
         self._commands = commands
         self._model = model
         self._budget = budget
+        self._switches = switches
         self._clock = clock
         self._reply_tokens = reply_tokens
         self._fold_messages = fold_messages
 
     async def answer(self, turn: Turn) -> None:
         """Answers the turn and commits it: transcript, outbox, index queue and jobs in one transaction."""
-        if turn.messages[0].edits is not None and await self._revise(turn):
+        user, mode = await self._who(turn)
+        if turn.messages[0].edits is not None and await self._revise(turn, mode):
             return
         began = self._clock.monotonic()
         course = Course(self._clock)
         for message in turn.messages:
             LANE_WAIT_SECONDS.observe(max(0.0, (self._clock.now() - message.received_at).total_seconds()))
         writer = await ReplyWriter.begin(self._outbox, turn)
-        user = await self._user(turn)
         is_spoken = self._is_spoken(turn, user)
         text = await self._turns.composed(turn)
         if text is None and is_spoken:
-            text = await self._compose(turn, writer, course)
+            text = await self._compose(turn, writer, course, mode)
         elif text is None:
-            text, turn = await self._say_without_model(turn, user)
+            text, turn = await self._say_without_model(turn, user, mode)
             writer = await ReplyWriter.begin(self._outbox, turn)
         delivering = self._clock.monotonic()
         await writer.finish(text)
         course.measure("deliver", delivering)
         course.measure("total", began)
-        await self._commit(turn, text if is_spoken else None, course)
+        await self._commit(turn, text if is_spoken else None, course, mode)
         REPLY_SECONDS.labels(turn.conversation.channel).observe(self._clock.monotonic() - began)
         await self._ended(turn, "answered")
         await self._index(turn, wholly=not is_spoken)  # a command may have forgotten much
@@ -144,13 +149,14 @@ class Answerer:
         """Ends the turn as dead, and says so in one honest line; as unknown, where its reply may stand."""
         with suppress(DeliveryError):
             await self._tell(turn, error)
-        user, composed = await self._user(turn), await self._turns.composed(turn)
+        (user, mode), composed = await self._who(turn), await self._turns.composed(turn)
+        kept = mode.keeps or not self._is_spoken(turn, user)
         async with self._database.write() as connection:
             is_unknown = await self._outbox.close(connection, turn)
             state = TurnState.UNKNOWN if is_unknown else TurnState.DEAD
-            await self._turns.finish(connection, turn, state, None, type(error).__name__)
+            await self._turns.finish(connection, turn, state, None, type(error).__name__, kept=kept)
             if is_unknown and self._is_spoken(turn, user):
-                await self._keep(connection, turn, composed)
+                await self._keep(connection, turn, composed, mode)
         log.warning("turn_given_up", turn=turn.id, state=state, reason=type(error).__name__)
         await self._ended(turn, state)
         await self._index(turn)
@@ -172,7 +178,7 @@ class Answerer:
         """Whether the turn is talk, to be answered by the model and remembered."""
         return user.admitted and not is_command(turn.text) and turn.messages[0].declined is None
 
-    async def _say_without_model(self, turn: Turn, user: User) -> tuple[str, Turn]:
+    async def _say_without_model(self, turn: Turn, user: User, mode: Mode) -> tuple[str, Turn]:
         """What the door, a refusal or a command says; stored, so that a command isn't run twice.
 
         The turn may go on as somebody else's: who has themselves erased is nobody any more.
@@ -183,23 +189,26 @@ class Answerer:
             turn, text = await self._erasure.erase_in_turn(turn, told)
             return text, turn
         else:
-            text = turn.messages[0].declined or await self._commands.run(turn, user)
+            text = turn.messages[0].declined or await self._commands.run(turn, user, mode)
         async with self._database.write() as connection:
             await self._turns.compose(connection, turn, text)
         return text, turn
 
-    async def _user(self, turn: Turn) -> User:
+    async def _who(self, turn: Turn) -> tuple[User, Mode]:
+        """Who speaks, and what becomes of what they say."""
         async with self._database.read() as connection:
             user = await self._people.get(connection, turn.user_id)
-        if user is None:
-            raise LookupError("the turn's user is gone")
-        return user
+            if user is None:
+                raise LookupError("the turn's user is gone")
+            return user, await self._switches.mode(connection, turn)
 
-    async def _revise(self, turn: Turn) -> bool:
+    async def _revise(self, turn: Turn, mode: Mode) -> bool:
         """Carries an edit over into the transcript; what was answered isn't answered again."""
         message = turn.messages[0]
         async with self._database.write() as connection:
-            known = await self._forgetting.revise(connection, turn.user_id, message.edits or "", message.text)
+            known = await self._forgetting.revise(
+                connection, turn.user_id, message.edits or "", message.text, kept=mode.keeps
+            )
             if known:
                 await self._turns.finish(connection, turn, TurnState.DONE, None, None)
                 await self._jobs.schedule_extraction(connection, turn.conversation.id)
@@ -208,11 +217,11 @@ class Answerer:
             await self._index(turn)
         return known
 
-    async def _compose(self, turn: Turn, writer: ReplyWriter, course: Course) -> str:
+    async def _compose(self, turn: Turn, writer: ReplyWriter, course: Course, mode: Mode) -> str:
         """Recalls, prompts and streams; the whole reply is stored and from then on never made again."""
         showing = [asyncio.create_task(writer.think()), asyncio.create_task(writer.stream())]
         try:
-            text, is_answer = await self._speak(turn, writer, course), True
+            text, is_answer = await self._speak(turn, writer, course, mode), True
         except BudgetExhausted as error:
             is_answer = False
             text = NO_BUDGET.format(wait=_in_words(error.until - self._clock.now()))
@@ -224,13 +233,16 @@ class Answerer:
             if is_answer:
                 # The lane before what is noted of its person, as whoever forgets them: or both wait for ever.
                 await self._turns.fence(connection, turn.lease)
-                text = "\n\n".join([text, *await self._notes(connection, turn, course)])
+                text = "\n\n".join([text, *await self._notes(connection, turn, course, mode)])
+            if not mode.keeps:
+                text = f"{text}\n\n{MARKS[mode]}"
             await self._turns.compose(connection, turn, text)
         return text
 
-    async def _notes(self, connection: AsyncConnection, turn: Turn, course: Course) -> list[str]:
+    async def _notes(self, connection: AsyncConnection, turn: Turn, course: Course, mode: Mode) -> list[str]:
         """What is told beside the answer, each once: that memory rests, that the budget runs out."""
-        notes = [NOTED.format(fact) for fact in self._noting.asked([m.text for m in turn.messages])]
+        asked = self._noting.asked([m.text for m in turn.messages])
+        notes = [NOTED.format(fact) for fact in asked] if mode.keeps else [NOT_KEPT] * bool(asked)
         if not notes and asks_to_remember(turn.text) and any(m.enclosures for m in turn.messages):
             notes.append(NOT_NOTED)
         resting = course.recall.resting
@@ -242,8 +254,8 @@ class Answerer:
             notes.append(BUDGET_NEWS[level])
         return notes
 
-    async def _speak(self, turn: Turn, writer: ReplyWriter, course: Course) -> str:
-        briefing = await self._context.gather(turn, course)
+    async def _speak(self, turn: Turn, writer: ReplyWriter, course: Course, mode: Mode) -> str:
+        briefing = await self._context.gather(turn, course, mode)
         draft = Draft(addresses_in(briefing.own_words))
         began = self._clock.monotonic()
         is_begun = False
@@ -261,19 +273,25 @@ class Answerer:
             raise ModelUnavailable("the model gave an empty answer")
         return text
 
-    async def _commit(self, turn: Turn, spoken: str | None, course: Course) -> None:
+    async def _commit(self, turn: Turn, spoken: str | None, course: Course, mode: Mode) -> None:
+        kept = mode.keeps or spoken is None
         async with self._database.write() as connection:
             box = await self._vault.box(connection, turn.user_id)
             account = box.seal_json(course.account(), ACCOUNT)
-            await self._turns.finish(connection, turn, TurnState.DONE, account, None)
+            await self._turns.finish(connection, turn, TurnState.DONE, account, None, kept=kept)
             await self._outbox.close(connection, turn)
             if spoken is not None:
-                await self._keep(connection, turn, spoken)
+                await self._keep(connection, turn, spoken, mode)
+            if spoken is not None and kept:
                 used = {id for recalled in course.recall.memories for id in recalled.rests_on}
                 await self._memories.note_use(connection, turn.user_id, used)
 
-    async def _keep(self, connection: AsyncConnection, turn: Turn, reply: str | None) -> None:
+    async def _keep(self, connection: AsyncConnection, turn: Turn, reply: str | None, mode: Mode) -> None:
         """Writes the turn into the transcript, for later turns and the memory's jobs."""
+        if not mode.keeps:
+            unmarked = reply and reply.removesuffix(f"\n\n{MARKS[mode]}")
+            await self._transcript.record(connection, turn, unmarked, kept=False)
+            return
         written = await self._transcript.record(connection, turn, reply)
         await self._noting.keep(connection, turn.user_id, written)
         await self._jobs.schedule_extraction(connection, turn.conversation.id)

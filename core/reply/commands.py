@@ -7,6 +7,8 @@ from core.memory.summary import Summaries
 from core.reply.leaving import asked_to_erase
 from core.reply.memory_commands import MemoryCommands
 from core.reply.page_link import PageLink
+from core.reply.switch_commands import MARKS, SwitchCommands
+from core.rights.switches import Mode, Switches
 from core.storage.database import Database
 from core.users.access import Access
 from core.users.people import People, User
@@ -22,6 +24,8 @@ I'm **Mneme**, an assistant that remembers what you tell me. Just write to me.
 - `/memory mute NUMBER` – keep it, but don't use it; `unmute` takes that back
 - `/forget NUMBER` – forget one of these, `/forget everything` – all of it
 - `/undo` – forget what you last asked me to remember here
+- `/pause` – keep nothing of what you say from now on; `/resume` ends that
+- `/incognito` – the same for this conversation, in which I recall nothing either; `/incognito off` ends it
 - `/erase` – erase all of you here, with a receipt
 - `/page` – all of this as a page, to search and correct; sent in private only
 - `/reset` – begin a fresh conversation; I keep my memory
@@ -70,6 +74,8 @@ class Commands:
         summaries: Summaries,
         memory: MemoryCommands,
         page_link: PageLink,
+        switch: SwitchCommands,
+        switches: Switches,
         *,
         on_trial: bool,
     ) -> None:
@@ -79,6 +85,8 @@ class Commands:
         self._summaries = summaries
         self._memory = memory
         self._page_link = page_link
+        self._switch = switch
+        self._switches = switches
         self._on_trial = on_trial
 
     async def at_the_door(self, turn: Turn) -> str:
@@ -92,7 +100,7 @@ class Commands:
             await self._people.admit(connection, turn.user_id)
         return self._welcome()
 
-    async def run(self, turn: Turn, user: User) -> str:
+    async def run(self, turn: Turn, user: User, mode: Mode) -> str:
         """The reply to the command that the turn is."""
         command = Command.read(turn.text)
         match command.name:
@@ -103,9 +111,16 @@ class Commands:
             case "reset":
                 return await self._reset(turn)
             case "memory":
-                return await self._memory.memory(turn, user, command.rest)
+                told = await self._memory.memory(turn, user, command.rest)
+                return told if mode.keeps else f"{told}\n\n{MARKS[mode]}"
             case "page":
                 return await self._page_link.offer(turn, user)
+            case "pause":
+                return await self._switch.pause(user)
+            case "resume":
+                return await self._switch.resume(user)
+            case "incognito":
+                return await self._switch.incognito(turn, user, command.rest)
             case "undo":
                 return await self._memory.undo(turn, user)
             case "erase":
@@ -121,4 +136,5 @@ class Commands:
     async def _reset(self, turn: Turn) -> str:
         async with self._database.write() as connection:
             await self._summaries.start_afresh(connection, turn.conversation.id, turn.id)
+            await self._switches.forget_unkept(connection, turn.user_id, turn.conversation.id)
         return "A fresh start. I still remember what you told me about yourself."

@@ -19,12 +19,19 @@ from core.privacy.audience import visible_to
 from core.reply.metrics import KEPT_OUT
 from core.reply.prompt import Ask, compose
 from core.reply.wall import Gathered, within
+from core.rights.switches import Mode
 from core.storage.database import Database
 from core.users.people import People
 
 WINDOW_MESSAGES = 60
 CARD_ROWS = 8
 NAME_CHARS = 64
+
+NOTICES = {
+    Mode.PAUSED: " Nothing of what the person says now will be remembered, as they wish; don't promise to.",
+    Mode.INCOGNITO: " This conversation is incognito, as the person wishes: you know nothing about them but "
+    "what stands in it, and nothing of it will be remembered; don't promise to.",
+}
 
 log = structlog.get_logger()
 
@@ -98,31 +105,11 @@ class Context:
         self._prompt_tokens = prompt_tokens
         self._examples = examples
 
-    async def gather(self, turn: Turn, course: Course) -> Briefing:
+    async def gather(self, turn: Turn, course: Course, mode: Mode) -> Briefing:
         """The briefing for the turn; notes in `course` what was recalled and how long that took."""
-        began = course.clock.monotonic()
-        async with self._database.read() as connection:
-            summary, after = await self._summaries.read(connection, turn.conversation.id)
-            window = await self._transcript.of_conversation(
-                connection, turn.conversation.id, after_turn=after, limit=WINDOW_MESSAGES
-            )
-            names = await self._names(connection, turn, window)
-            shown = visible_to(turn.conversation.audience)
-            card = await self._memories.card(connection, turn.user_id, audience=shown, limit=CARD_ROWS)
-        course.measure("window", began)
-        began = course.clock.monotonic()
-        own = [line.text for line in window if line.role == "user" and line.user_id == turn.user_id]
-        course.recall = await self._recaller.find(
-            turn.user_id,
-            turn.text,
-            turn.conversation.audience,
-            known={line.id for line in window},
-            before=own[-1] if own else "",
-            now=turn.messages[-1].sent_at,
-        )
-        gathered = await self._within(turn, Gathered(summary, window, card, course.recall))
+        look_up = self._said_incognito if mode is Mode.INCOGNITO else self._known
+        gathered, names = await look_up(turn, course)
         course.recall = gathered.recall
-        course.measure("recall", began)
         enclosures = tuple(enclosure for message in turn.messages for enclosure in message.enclosures)
         prompt = compose(
             Ask(turn.text, enclosures, speaker=names.get(turn.user_id, "")),
@@ -134,9 +121,55 @@ class Context:
             budget=self._prompt_tokens,
             today=turn.messages[-1].sent_at.date(),
             examples=self._examples,
+            notice=NOTICES.get(mode, ""),
         )
         known = [row.text for row in gathered.card] + [each.text for each in gathered.recall.memories]
-        return Briefing(prompt, [turn.text, *own, *known])
+        return Briefing(prompt, [turn.text, *_own(gathered.window, turn.user_id), *known])
+
+    async def _known(self, turn: Turn, course: Course) -> tuple[Gathered, dict[str, str]]:
+        """All that bears on the turn and belongs before its audience, and who speaks in its window."""
+        began = course.clock.monotonic()
+        async with self._database.read() as connection:
+            summary, after = await self._summaries.read(connection, turn.conversation.id)
+            window = await self._transcript.of_conversation(
+                connection,
+                turn.conversation.id,
+                after_turn=after,
+                limit=WINDOW_MESSAGES,
+                unkept_of=turn.user_id,
+            )
+            names = await self._names(connection, turn, window)
+            shown = visible_to(turn.conversation.audience)
+            card = await self._memories.card(connection, turn.user_id, audience=shown, limit=CARD_ROWS)
+        course.measure("window", began)
+        began = course.clock.monotonic()
+        own = _own(window, turn.user_id)
+        recall = await self._recaller.find(
+            turn.user_id,
+            turn.text,
+            turn.conversation.audience,
+            known={line.id for line in window},
+            before=own[-1] if own else "",
+            now=turn.messages[-1].sent_at,
+        )
+        gathered = await self._within(turn, Gathered(summary, window, card, recall))
+        course.measure("recall", began)
+        return gathered, names
+
+    async def _said_incognito(self, turn: Turn, course: Course) -> tuple[Gathered, dict[str, str]]:
+        """What was said in the conversation since it is incognito, and nothing else."""
+        began = course.clock.monotonic()
+        async with self._database.read() as connection:
+            window = await self._transcript.of_conversation(
+                connection,
+                turn.conversation.id,
+                after_turn=0,
+                limit=WINDOW_MESSAGES,
+                kept=False,
+                unkept_of=turn.user_id,
+            )
+        course.measure("window", began)
+        return Gathered("", window, [], Recall()), {}
 
     async def _within(self, turn: Turn, gathered: Gathered) -> Gathered:
         """What of it belongs before the turn's audience, by the record as it stands now."""
@@ -162,3 +195,8 @@ class Context:
             writer: " ".join((await self._people.name(connection, writer)).split())[:NAME_CHARS]
             for writer in writers
         }
+
+
+def _own(window: Sequence[Line], user_id: str) -> list[str]:
+    """What the user said there."""
+    return [line.text for line in window if line.role == "user" and line.user_id == user_id]

@@ -75,17 +75,18 @@ def compose(
     today: date,
     card: Sequence[CardRow] = (),
     examples: Sequence[ChatMessage] = (),
+    notice: str = "",
 ) -> list[ChatMessage]:
     """The messages for the model, at most `budget` tokens: the oldest of the window give way first.
 
     What was recalled gives way, worst first, to the instructions, the summary and the message itself.
     `today` is the date where the person is; `card`, best first, is what matters most about them.
     `names` maps user ids to names in a group, so that the model can tell speakers apart; {} in private.
-    `examples` are exchanges that nobody had, shown before the window.
+    `examples` are exchanges that nobody had, shown before the window. `notice`: what else holds just now.
     """
     budget -= sum(_cost(example.content) for example in examples)
     question = _fit(_question(ask), int(budget * MESSAGE_SHARE))
-    instructions = f"{INSTRUCTIONS}\nToday is {today:%A, %Y-%m-%d}." + _carded(card, budget)
+    instructions = f"{INSTRUCTIONS}\nToday is {today:%A, %Y-%m-%d}.{notice}" + _carded(card, budget)
     room = budget - _cost(question) - _cost(instructions + EARLIER) - MARGIN_TOKENS
     earlier = truncate_tokens(summary, min(int(budget * SUMMARY_SHARE), room))
     system = ChatMessage("system", instructions + (EARLIER + earlier if earlier else ""))

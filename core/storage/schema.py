@@ -26,6 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
+    true,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -82,9 +83,11 @@ users = _table(
     Column("admitted_at", UtcDateTime),
     Column("memory_revision", Integer, nullable=False, server_default=text("0")),
     Column("index_place", String(16), nullable=False, server_default="shared"),
+    Column("paused_at", UtcDateTime),
+    Column("resumed_at", UtcDateTime),
 )
 """`memory_revision` grows when something is taken back, so that no process goes on with what it has read.
-`index_place`: where the index has their entries."""
+`index_place`: where the index has their entries. Paused at `paused_at`, no longer since `resumed_at`."""
 
 keys = _table(
     "keys",
@@ -124,6 +127,7 @@ conversations = _table(
     Column("summary_through", Integer, nullable=False, server_default=text("0")),
     Column("extracted_through", Integer, nullable=False, server_default=text("0")),
     Column("told_of_resting", Boolean, nullable=False, server_default=false()),
+    Column("incognito_at", UtcDateTime),
     UniqueConstraint("channel", "workspace", "ref_digest"),
 )
 
@@ -137,8 +141,11 @@ turns = _table(
     Column("finished_at", UtcDateTime),
     Column("reply_sealed", LargeBinary),
     Column("account_sealed", LargeBinary),
+    Column("kept", Boolean, nullable=False, server_default=true()),
+    Index("ix_turns_unkept", "user_id", sqlite_where=text("kept = 0"), postgresql_where=text("NOT kept")),
 )
-"""`reply_sealed`: the reply once composed. `account_sealed`: JSON, what was recalled, how long it took."""
+"""`reply_sealed`: the reply once composed. `account_sealed`: JSON, what was recalled, how long it took. One
+that isn't `kept` is destroyed, with all that was said in it, once its conversation rests."""
 
 inbox = _table(
     "inbox",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, and_, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
@@ -21,6 +21,11 @@ class User:
 
     id: str
     admitted: bool
+
+
+def is_paused() -> ColumnElement[bool]:
+    """Whether nothing of what a row's user says is to be kept now."""
+    return and_(users.c.paused_at.is_not(None), users.c.resumed_at.is_(None))
 
 
 class People:
