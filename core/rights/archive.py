@@ -1,11 +1,11 @@
 """The archive of a person: its schema, which is what an export holds and an import reads."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-FORMAT = "mneme-export/1"
+FORMAT: Final = "mneme-export/1"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
