@@ -40,6 +40,7 @@ from core.privacy.vault import Vault
 from core.reply.answer import Answerer
 from core.reply.commands import Commands
 from core.reply.context import Context
+from core.reply.discretion import Discretion
 from core.reply.memory_commands import MemoryCommands
 from core.reply.page_link import PageLink
 from core.reply.prompt import EXAMPLES
@@ -250,6 +251,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             model=model,
             budget=budget,
             switches=switches,
+            discretion=Discretion(database, lexicons, transcript, memories),
             clock=clock,
             reply_tokens=settings.reply_tokens,
             fold_messages=settings.fold_messages,

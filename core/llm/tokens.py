@@ -1,9 +1,15 @@
 """Counting tokens with OpenAI's o200k vocabulary, which is near enough for every model's budget."""
 
 from functools import cache
+from math import log2
 from typing import Protocol, cast
 
 import bpe_openai  # type: ignore[import-untyped]
+
+EVERYDAY_BITS = 10.0
+"""The rank of "time" or "work"."""
+MOST_BITS = 8.0
+SEVERAL_TOKENS_BITS = 4.0
 
 
 class _Encoding(Protocol):
@@ -19,6 +25,18 @@ def _encoding() -> _Encoding:
 def count_tokens(text: str) -> int:
     """How many tokens the text is; what looks like a special token counts as plain text."""
     return len(_encoding().encode_ordinary(text))
+
+
+def surprise(word: str) -> float:
+    """How rare a word is, in bits beyond an everyday one, from 0 to 8.
+
+    The vocabulary was learned in the order of how often things occur, so a token's number is about its rank.
+    What takes several tokens may be rare or only foreign: it counts as half rare.
+    """
+    tokens = _encoding().encode_ordinary(f" {word}")
+    if len(tokens) > 1:
+        return SEVERAL_TOKENS_BITS
+    return min(MOST_BITS, max(0.0, log2(tokens[0] + 1) - EVERYDAY_BITS))
 
 
 def truncate_tokens(text: str, limit: int) -> str:

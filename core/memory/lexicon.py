@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from math import nan
 from typing import Any
@@ -21,6 +22,11 @@ COMMON_SHARE = 0.1
 COMMON_ENTRIES = 5
 """A word in more than a tenth of what somebody says, and in more than five entries, tells nothing apart: so
 no list of stop words is needed, in any language."""
+
+ALIKE_SHARE = 0.5
+LONG_WORDS = 12
+MOST_ALIKE = 32
+"""A text is alike to an entry that has half of its words in it, or half of the first so many's number."""
 
 SITTING = timedelta(hours=1)
 """What is said within it, one after the other, belongs together."""
@@ -96,6 +102,31 @@ class Lexicon:
             return np.ones(len(self), dtype=np.bool_)
         shown_to = np.frombuffer(self._shown_to, dtype=np.int32)
         return np.asarray(shown_to == self._audiences.get(audience, -1))
+
+    def words_told_to(self, audience: str, words: Collection[str]) -> set[str]:
+        """Those of the stemmed words that an entry of just this audience has."""
+        shown = self.of_audience(audience)
+        return {word for word in words if shown[self._found(word)[0]].any()}
+
+    def told_elsewhere(
+        self, audience: str, words: Mapping[str, float], others: Collection[str], telling: Collection[str]
+    ) -> dict[str, float]:
+        """Entries of other audiences that largely consist of these words, and their weight, heaviest first.
+
+        `words` are stems with their weights; `others` count as well, but weigh nothing. Each entry has one of
+        the `telling` ones. Of a long entry a part is enough. At most `MOST_ALIKE`.
+        """
+        shared, weights = np.zeros(len(self), np.int32), np.zeros(len(self), np.float32)
+        tells = np.zeros(len(self), np.bool_)
+        for word in words.keys() | others:
+            places, _ = self._found(word)
+            shared[places] += 1
+            weights[places] += words.get(word, 0.0)
+            tells[places] |= word in telling
+        parts = shared / np.clip(np.frombuffer(self._lengths, dtype=np.int32), 1, LONG_WORDS)
+        alike = np.flatnonzero(tells & ~self.of_audience(audience) & (parts >= ALIKE_SHARE))
+        best = alike[np.argsort(-weights[alike], kind="stable")[:MOST_ALIKE]]
+        return {self.ids[place]: float(weights[place]) for place in best}
 
     def during(self, begin: datetime, end: datetime) -> NDArray[np.bool_]:
         """Which entries were said, or began to hold, between these moments, (n,)."""

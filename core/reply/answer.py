@@ -35,10 +35,11 @@ from core.memory.transcript import Transcript
 from core.privacy.vault import Vault
 from core.reply.addresses import addresses_in
 from core.reply.commands import Commands, is_command
-from core.reply.context import Context, Course
+from core.reply.context import Briefing, Context, Course
+from core.reply.discretion import Discretion
 from core.reply.draft import Draft
 from core.reply.leaving import confirms_erasure, told
-from core.reply.metrics import LANE_WAIT_SECONDS, MESSAGES, REPLY_SECONDS
+from core.reply.metrics import KEPT_OUT, LANE_WAIT_SECONDS, MESSAGES, REPLY_SECONDS
 from core.reply.switch_commands import MARKS
 from core.rights.erasure import Erasure
 from core.rights.switches import Mode, Switches
@@ -91,6 +92,7 @@ class Answerer:
         model: LanguageModel,
         budget: Budget,
         switches: Switches,
+        discretion: Discretion,
         clock: Clock,
         reply_tokens: int,
         fold_messages: int,
@@ -115,6 +117,7 @@ class Answerer:
         self._model = model
         self._budget = budget
         self._switches = switches
+        self._discretion = discretion
         self._clock = clock
         self._reply_tokens = reply_tokens
         self._fold_messages = fold_messages
@@ -256,7 +259,7 @@ class Answerer:
 
     async def _speak(self, turn: Turn, writer: ReplyWriter, course: Course, mode: Mode) -> str:
         briefing = await self._context.gather(turn, course, mode)
-        draft = Draft(addresses_in(briefing.own_words))
+        draft = self._draft(briefing)
         began = self._clock.monotonic()
         is_begun = False
         stream = self._model.stream(briefing.prompt, max_tokens=self._reply_tokens, payer=turn.user_id)
@@ -266,12 +269,21 @@ class Answerer:
                     course.measure("first_word", began)
                 is_begun = True
                 draft.add(piece)
-                writer.show(draft.shown)
+                writer.show(draft.so_far)
         course.measure("model", began)
-        text = await draft.shown()
+        text = await draft.whole()
         if not text:
             raise ModelUnavailable("the model gave an empty answer")
+        if draft.is_held_back:
+            KEPT_OUT.labels("reply").inc()
+            log.warning("reply_held_back", turn=turn.id)
         return text
+
+    def _draft(self, briefing: Briefing) -> Draft:
+        company, given = briefing.company, addresses_in(briefing.own_words)
+        if company is None:
+            return Draft(given)
+        return Draft(given, lambda text: self._discretion.is_betrayed(text, company))
 
     async def _commit(self, turn: Turn, spoken: str | None, course: Course, mode: Mode) -> None:
         kept = mode.keeps or spoken is None

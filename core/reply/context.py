@@ -15,7 +15,8 @@ from core.memory.recall import SAID, Recall, Recalled, Recaller
 from core.memory.summary import Summaries
 from core.memory.transcript import Line, Transcript
 from core.messages import ConversationKind
-from core.privacy.audience import visible_to
+from core.privacy.audience import PRIVATE, visible_to
+from core.reply.discretion import Company
 from core.reply.metrics import KEPT_OUT
 from core.reply.prompt import Ask, compose
 from core.reply.wall import Gathered, within
@@ -75,10 +76,14 @@ def _scored(recalled: Recalled) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Briefing:
-    """What the model is told, and the person's own words in it, by which its reply is judged."""
+    """What the model is told, and what its reply is judged by.
+
+    `own_words`: the person's, in the prompt. `company`: before whom the reply is given, None in private.
+    """
 
     prompt: list[ChatMessage]
     own_words: Sequence[str]
+    company: Company | None
 
 
 class Context:
@@ -124,7 +129,8 @@ class Context:
             notice=NOTICES.get(mode, ""),
         )
         known = [row.text for row in gathered.card] + [each.text for each in gathered.recall.memories]
-        return Briefing(prompt, [turn.text, *_own(gathered.window, turn.user_id), *known])
+        own = [turn.text, *_own(gathered.window, turn.user_id), *known]
+        return Briefing(prompt, own, _company(turn, gathered.window))
 
     async def _known(self, turn: Turn, course: Course) -> tuple[Gathered, dict[str, str]]:
         """All that bears on the turn and belongs before its audience, and who speaks in its window."""
@@ -175,10 +181,10 @@ class Context:
         """What of it belongs before the turn's audience, by the record as it stands now."""
         recalled = gathered.recall.memories
         cited = [row.id for row in gathered.card] + [each.id for each in recalled if each.kind != SAID]
-        async with self._database.read() as connection:
-            origins = await origins_of(
-                connection, memory_ids=cited, message_ids=[each.id for each in recalled if each.kind == SAID]
-            )
+        said = [each.id for each in recalled if each.kind == SAID]
+        origins = await self._database.look(
+            lambda connection: origins_of(connection, memory_ids=cited, message_ids=said)
+        )
         gathered, kept_out = within(gathered, turn.user_id, turn.conversation, origins)
         for part in {each.part for each in kept_out}:
             ids = [each.id for each in kept_out if each.part == part]
@@ -200,3 +206,12 @@ class Context:
 def _own(window: Sequence[Line], user_id: str) -> list[str]:
     """What the user said there."""
     return [line.text for line in window if line.role == "user" and line.user_id == user_id]
+
+
+def _company(turn: Turn, window: Sequence[Line]) -> Company | None:
+    if turn.conversation.audience == PRIVATE:
+        return None
+    heard = [line.text for line in window] + [turn.text]
+    heard += [enclosure.text for message in turn.messages for enclosure in message.enclosures]
+    members = frozenset(line.user_id for line in window if line.role == "user")
+    return Company(turn.conversation.audience, turn.user_id, members, heard)
