@@ -95,11 +95,13 @@ def confidence(certainties: Iterable[float]) -> float:
     return 1 - prod(1 - certainty for certainty in certainties)
 
 
+# Here and below an owner is compared as an expression: by the bare column, SQLite would go through all that
+# is theirs instead of looking up a few.
 _OVER = (
     select(sources.c.message_id, func.max(memories.c.valid_until))
     .join(memories)
     .where(
-        memories.c.user_id == bindparam("user", type_=String),
+        memories.c.user_id + "" == bindparam("user", type_=String),
         sources.c.message_id.in_(bindparam("ids", expanding=True)),
     )
     .group_by(sources.c.message_id)
@@ -633,7 +635,7 @@ class Memories:
         rows = await connection.execute(
             select(sources, messages.c.text_sealed, messages.c.said_at, messages.c.utc_offset)
             .join(messages)
-            .where(sources.c.memory_id.in_(memory_ids), messages.c.user_id == user_id)
+            .where(sources.c.memory_id.in_(memory_ids), messages.c.user_id + "" == user_id)
             .order_by(messages.c.said_at)
         )
         found: dict[str, list[Source]] = {}

@@ -250,7 +250,7 @@ declined = _table(
 sources = _table(
     "sources",
     Column("memory_id", ForeignKey("memories.id", ondelete="CASCADE"), primary_key=True),
-    Column("message_id", ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("message_id", ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True, index=True),
     Column("span_start", Integer, primary_key=True),
     Column("span_end", Integer, nullable=False),
     Column("certainty", Float, nullable=False),

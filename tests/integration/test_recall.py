@@ -1,5 +1,6 @@
 """Recall: what bears on the question, of this person alone, for this audience alone (P2)."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog.testing
+from sqlalchemy import Engine, event
 
 from core.errors import ModelUnavailable
 from core.llm.tokens import count_tokens
@@ -82,6 +84,32 @@ async def test_what_was_said_last_week_is_recalled_when_last_week_is_asked_for(p
     told = (await people.account())["memories"]
     then = {each["text"] for each in told if each["signals"]["time"] > 0}
     assert then == {each["text"] for each in told[:2]} == {"I play the cello.", "My sister Lea is a nurse."}
+
+
+async def test_no_query_goes_through_all_that_somebody_told(people: People) -> None:
+    """SQLite says so of every query of a recall: the larger a memory is, the longer it would take."""
+    await people.say(f"{PEANUTS}.")
+    await people.work()
+    await people.recall("allergic to peanuts")
+    asked: list[tuple[str, Any]] = []
+
+    def note(connection: object, cursor: object, statement: str, parameters: Any, *rest: object) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        found = await people.recall("allergic to peanuts")
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert found.memories
+    queries = [(query, given) for query, given in asked if query.startswith("SELECT")]
+    assert len(queries) > 3
+    through_all = re.compile(r"SCAN (messages|memories|sources)|\(user_id=\?\)$")
+    async with people.app.database.read() as connection:
+        for query, given in queries:
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", given)
+            for step in plan.all():
+                assert not through_all.search(step.detail), query
 
 
 async def test_ben_recalls_nothing_of_anas(people: People) -> None:
