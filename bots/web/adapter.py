@@ -7,12 +7,14 @@ from aiohttp import web
 
 from bots.channel import Desk
 from bots.screen_outlet import ScreenOutlet
+from bots.web.book import Book
 from bots.web.chat import Chat
 from bots.web.event_stream import EventStreams
 from bots.web.gate import Gate
 from bots.web.memory_page import MemoryPage
 from bots.web.mini_app import MiniApp
 from bots.web.pages import MEMORY, Pages
+from bots.web.privacy_page import PrivacyPage
 from bots.web.recollection import Recollection
 from bots.web.rendering import Rendering
 from core.app import App
@@ -28,7 +30,9 @@ class WebChannel(ScreenOutlet):
         rendering = Rendering()
         self._gate = Gate(app.sign_in, rendering, app.settings.public_url)
         self._pages = Pages(app, self._gate, rendering)
-        self._page = MemoryPage(app, rendering)
+        book = Book(rendering)
+        self._page = MemoryPage(app, book)
+        self._privacy = PrivacyPage(app, self._gate, rendering, book)
         token = app.settings.telegram_bot_token
         self._mini_app = MiniApp(app, self._gate, rendering, token.get_secret_value()) if token else None
         self._chat = Chat(app, desk, self._streams)
@@ -54,11 +58,21 @@ class WebChannel(ScreenOutlet):
         ]
 
     def _memory_routes(self) -> Sequence[web.RouteDef]:
-        page = self._page
-        seen = {"": page.topics, "/timeline": page.timeline, "/words": page.words, "/replies": page.replies}
+        page, privacy = self._page, self._privacy
+        seen = {
+            "": page.topics,
+            "/timeline": page.timeline,
+            "/words": page.words,
+            "/replies": page.replies,
+            "/privacy": privacy.show,
+        }
         done = {
             "/memories/{id:[0-9a-f]{32}}/forget": page.forget_memory,
             "/messages/{id:[0-9a-f]{32}}/forget": page.forget_message,
+            "/memories/{id:[0-9a-f]{32}}/edit": page.edit,
+            "/memories/{id:[0-9a-f]{32}}/{mark:pin|unpin|mute|unmute}": page.mark,
+            "/export": privacy.export,
+            "/erase": privacy.erase,
         }
         signed_in = partial(self._gate.signed_in, as_page=True)
         return [

@@ -1,20 +1,20 @@
 """The page of one's memory: looked through by topic, in time or by words, and mended. It needs no script."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from itertools import groupby
 
 import structlog
 from aiohttp import web
 
+from bots.web.book import DONE, Book, back
 from bots.web.gate import Refused, form_body
-from bots.web.pages import MEMORY, see
-from bots.web.rendering import Rendering
 from core.app import App
-from core.errors import ModelError, Unavailable
+from core.errors import InvalidMessage, ModelError, Unavailable
 from core.memory.claims import Kind
+from core.memory.corrections import ENOUGH_PINNED, NO_WORDS, TOO_LONG, TOO_LONG_TO_PIN
 from core.memory.indexing import memory_topic
 from core.memory.overview import Held
-from core.privacy.audience import PRIVATE
 from core.users.sign_in import Visitor
 
 OF_EACH_TOPIC = 5
@@ -22,8 +22,13 @@ ON_A_PAGE = 50
 REPLIES = 10
 MAX_WORDS_CHARS = 300
 MAX_PAGE = 10_000
-DONE = "done"
-ADDRESSES = frozenset({MEMORY, f"{MEMORY}/timeline", f"{MEMORY}/words", f"{MEMORY}/replies"})
+REFUSALS = {
+    NO_WORDS: "no_words",
+    TOO_LONG: "too_long",
+    TOO_LONG_TO_PIN: "too_long_to_pin",
+    ENOUGH_PINNED: "enough_pinned",
+}
+"""What a correction was refused for, as the texts' table "done" names it."""
 
 log = structlog.get_logger()
 
@@ -31,9 +36,9 @@ log = structlog.get_logger()
 class MemoryPage:
     """The routes of the page. Each answers for its visitor alone; what they change, they change by forms."""
 
-    def __init__(self, app: App, rendering: Rendering) -> None:
+    def __init__(self, app: App, book: Book) -> None:
         self._app = app
-        self._rendering = rendering
+        self._book = book
 
     async def topics(self, request: web.Request, visitor: Visitor) -> web.Response:
         """GET /memory: the newest of each kind; ?kind=…: all of one; ?q=…: what a search finds."""
@@ -41,10 +46,10 @@ class MemoryPage:
         kind = request.query.get("kind")
         if words:
             found = await self._app.overview.search(visitor.user_id, words)
-            return self._page(request, visitor, "memory_found.html", "topics", words=words, found=found)
+            return self._book.page(request, visitor, "memory_found.html", "topics", words=words, found=found)
         if kind is None:
             topics = await self._app.overview.topics(visitor.user_id, each=OF_EACH_TOPIC)
-            return self._page(request, visitor, "memory_topics.html", "topics", topics=topics)
+            return self._book.page(request, visitor, "memory_topics.html", "topics", topics=topics)
         if kind not in list(Kind):
             raise Refused(404, "no_memory")
         page = _page_number(request)
@@ -52,7 +57,7 @@ class MemoryPage:
             visitor.user_id, Kind(kind), offset=ON_A_PAGE * (page - 1), limit=ON_A_PAGE
         )
         values = {"kind": kind, "leaf": leaf, **_pages(request, leaf.count > ON_A_PAGE * page)}
-        return self._page(request, visitor, "memory_kind.html", "topics", **values)
+        return self._book.page(request, visitor, "memory_kind.html", "topics", **values)
 
     async def timeline(self, request: web.Request, visitor: Visitor) -> web.Response:
         """GET /memory/timeline: what holds and what held, month by month, newest first."""
@@ -62,7 +67,7 @@ class MemoryPage:
         )
         months = [(month, list(held)) for month, held in groupby(leaf.entries, key=_month)]
         values = {"months": months, **_pages(request, leaf.count > ON_A_PAGE * page)}
-        return self._page(request, visitor, "memory_timeline.html", "timeline", **values)
+        return self._book.page(request, visitor, "memory_timeline.html", "timeline", **values)
 
     async def words(self, request: web.Request, visitor: Visitor) -> web.Response:
         """GET /memory/words: statements of which no memory was made."""
@@ -72,12 +77,12 @@ class MemoryPage:
                 connection, visitor.user_id, limit=ON_A_PAGE + 1, offset=ON_A_PAGE * (page - 1)
             )
         values = {"statements": statements[:ON_A_PAGE], **_pages(request, len(statements) > ON_A_PAGE)}
-        return self._page(request, visitor, "memory_words.html", "words", **values)
+        return self._book.page(request, visitor, "memory_words.html", "words", **values)
 
     async def replies(self, request: web.Request, visitor: Visitor) -> web.Response:
         """GET /memory/replies: what of the memory was used for the last replies."""
         replies = await self._app.last_replies.of_user(visitor.user_id, limit=REPLIES)
-        return self._page(request, visitor, "memory_replies.html", "replies", replies=replies)
+        return self._book.page(request, visitor, "memory_replies.html", "replies", replies=replies)
 
     async def forget_memory(self, request: web.Request, visitor: Visitor) -> web.Response:
         """POST /memory/memories/ID/forget: the memory goes, and the words that it rests on."""
@@ -87,13 +92,46 @@ class MemoryPage:
         """POST /memory/messages/ID/forget: the message goes, and all that rests on it alone."""
         return await self._forget(request, visitor, self._app.forgetting.message)
 
+    async def edit(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/memories/ID/edit {text}: the person's own words take the place of the memory's."""
+        form = await form_body(request)
+        edit = partial(self._app.corrections.edit, text=form.get("text", ""))
+        return await self._correct(request, visitor, form, edit, "edited")
+
+    async def mark(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/memories/ID/(pin|unpin|mute|unmute): it is in every prompt, in none, or as usual."""
+        mark = request.match_info["mark"]
+        corrections = self._app.corrections
+        calls = {
+            "pin": partial(corrections.pin, pinned=True),
+            "unpin": partial(corrections.pin, pinned=False),
+            "mute": partial(corrections.mute, muted=True),
+            "unmute": partial(corrections.mute, muted=False),
+        }
+        return await self._correct(request, visitor, await form_body(request), calls[mark], mark)
+
+    async def _correct(
+        self,
+        request: web.Request,
+        visitor: Visitor,
+        form: Mapping[str, str],
+        correct: Callable[[str, str], Awaitable[bool]],
+        done: str,
+    ) -> web.Response:
+        try:
+            is_there = await correct(visitor.user_id, request.match_info["id"])
+        except InvalidMessage as error:
+            return back(form, REFUSALS.get(str(error), "not_done"))
+        await self._tell_index(visitor.user_id)
+        return back(form, done if is_there else "gone")
+
     async def _forget(
         self, request: web.Request, visitor: Visitor, forget: Callable[[str, str], Awaitable[bool]]
     ) -> web.Response:
         form = await form_body(request)
         is_done = await forget(visitor.user_id, request.match_info["id"])
         await self._tell_index(visitor.user_id)
-        return _back(form, "forgotten" if is_done else "gone")
+        return back(form, "forgotten" if is_done else "gone")
 
     async def _tell_index(self, user_id: str) -> None:
         await self._app.bell.ring(memory_topic(user_id))
@@ -102,21 +140,6 @@ class MemoryPage:
         except (Unavailable, ModelError) as error:
             # The change waits in the record: a worker tells the index of it later.
             log.warning("index_behind", reason=type(error).__name__)
-
-    def _page(
-        self, request: web.Request, visitor: Visitor, template: str, view: str, **values: object
-    ) -> web.Response:
-        texts = self._rendering.catalogue.of(request)
-        frame = {
-            "name": visitor.name,
-            "has_chat": visitor.account is not None,
-            "view": view,
-            "words": "",
-            "here": request.rel_url.path_qs,
-            "private": PRIVATE,
-            "done": texts["done"].get(request.query.get(DONE, "")),
-        }
-        return self._rendering.page(request, template, {**frame, **values})
 
 
 def _page_number(request: web.Request) -> int:
@@ -132,16 +155,6 @@ def _pages(request: web.Request, has_older: bool) -> Mapping[str, str | None]:
         "newer": str(plain.update_query(page=page - 1)) if page > 1 else None,
         "older": str(plain.update_query(page=page + 1)) if has_older else None,
     }
-
-
-def _back(form: Mapping[str, str], done: str) -> web.Response:
-    """To where the form stood, if that is on this page, with word of what was done."""
-    back = form.get("back", MEMORY)
-    path, _, query = back.partition("?")
-    if path not in ADDRESSES:
-        path, query = MEMORY, ""
-    kept = [each for each in query.split("&") if each and not each.startswith(f"{DONE}=")]
-    return see(f"{path}?{'&'.join([*kept, f'{DONE}={done}'])}")
 
 
 def _month(held: Held) -> str:

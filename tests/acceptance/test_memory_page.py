@@ -126,6 +126,59 @@ async def test_the_keyboard_alone_searches_and_forgets(browser: Browser, service
         await expect(page.get_by_role("status")).to_be_hidden()
 
 
+async def test_the_keyboard_alone_edits_and_pins(browser: Browser, service: WebService) -> None:
+    async with signed_in(browser, service, "ana") as page:
+        await page.goto(f"{service.url}/memory?kind=identity")
+        braga = entry(page, "Lives in Braga.")
+        await braga.locator("summary", has_text="Edit").focus()
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Tab")
+        await expect(braga.get_by_role("textbox")).to_be_focused()
+        await picture(page, "edit")
+        await page.keyboard.press("Control+A")
+        await page.keyboard.type("Lives in Guimarães, by the castle.")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_contain_text("Corrected.")
+        castle = entry(page, "Lives in Guimarães, by the castle.")
+        await expect(castle).to_contain_text("corrected by you")
+        await castle.get_by_role("button", name="Pin").focus()
+        await page.keyboard.press("Space")
+        await expect(castle).to_contain_text("pinned: always in mind")
+        await expect(castle.get_by_role("button", name="Unpin")).to_be_visible()
+
+
+async def test_who_erases_themselves_is_shown_a_receipt(browser: Browser, service: WebService) -> None:
+    async with signed_in(browser, service, "ana") as page:
+        await page.goto(f"{service.url}/memory/privacy")
+        await picture(page, "privacy")
+        await page.get_by_label("Type erase to do it:").fill("era")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_contain_text("Nothing was erased")
+        await page.get_by_label("Type erase to do it:").fill("erase")
+        await page.get_by_role("button", name="Erase me").click()
+        await expect(page.get_by_text("You are erased.")).to_be_visible()
+        await expect(page.get_by_text("mneme user receipt")).to_be_visible()
+        await picture(page, "erased")
+        await page.goto(f"{service.url}/")
+        await expect(page.get_by_text("mneme sign-in")).to_be_visible()
+
+
+@pytest.mark.parametrize("language", ["de", "ja"])
+async def test_it_speaks_the_persons_language(browser: Browser, service: WebService, language: str) -> None:
+    async with signed_in(browser, service, "ana", locale=language, color_scheme="dark") as page:
+        await picture(page, f"chat-{language}")
+        for part in ("", "/timeline", "/words", "/replies", "/privacy"):
+            await page.goto(f"{service.url}/memory{part}")
+            assert await page.get_attribute("html", "lang") == language
+        await page.goto(f"{service.url}/memory")
+        await picture(page, f"topics-{language}")
+        await page.get_by_role("link", name="English").click()
+        await expect(page.get_by_role("heading", name="What I remember about you")).to_be_visible()
+        await page.goto(f"{service.url}/")
+        await expect(page.get_by_placeholder("Write to Mneme")).to_be_visible()
+
+
 async def test_it_needs_no_script(browser: Browser, service: WebService) -> None:
     async with signed_in(browser, service, "ana", java_script_enabled=False) as page:
         await page.goto(f"{service.url}/memory?kind=identity")
@@ -145,7 +198,7 @@ async def test_it_needs_no_script(browser: Browser, service: WebService) -> None
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_it_fits_a_phone(browser: Browser, service: WebService, scheme: str) -> None:
     async with signed_in(browser, service, "ana", color_scheme=scheme, **PHONE) as page:
-        for path in ("", "/timeline", "/words", "/replies"):
+        for path in ("", "/timeline", "/words", "/replies", "/privacy"):
             await page.goto(f"{service.url}/memory{path}")
             assert await page.evaluate("document.documentElement.scrollWidth") == 360, path
         await page.goto(f"{service.url}/memory")

@@ -1,12 +1,17 @@
 """The page of one's memory over HTTP: whose it is, what a search finds, and who may change anything."""
 
+import io
+import re
+import zipfile
 from collections.abc import AsyncIterator
 from html import unescape
 from typing import Any
 
 import pytest
 
+from bots.web.gate import COOKIE
 from core.app import App, open_app
+from core.rights.export import JSON_FILE
 from core.settings import Settings
 from tests.integration.web_service import SECRET, Visit, WebService, reads_the_secret, running_service
 from tests.servers import free_port
@@ -58,9 +63,13 @@ async def test_each_sees_their_own_and_nobody_elses(service: WebService) -> None
             shown = await page(ben, path)
             assert SECRET not in shown, path
             assert "Is allergic" not in shown, path
-        answer = await ben.client.post(f"/memory/memories/{memory}/forget", data={"back": "/memory"})
-        assert answer.headers["location"] == "/memory?done=gone"
-        assert "Is allergic to peanuts" in await page(ana)
+        for deed in ("forget", "edit", "pin", "mute"):
+            form = {"back": "/memory", "text": "Is allergic to nothing."}
+            answer = await ben.client.post(f"/memory/memories/{memory}/{deed}", data=form)
+            assert answer.headers["location"] == "/memory?done=gone", deed
+        shown = await page(ana)
+        assert "Is allergic to peanuts" in shown
+        assert "allergic to nothing" not in shown
 
 
 async def test_a_form_forgets_and_leads_back_here_alone(service: WebService) -> None:
@@ -80,6 +89,62 @@ async def test_a_form_forgets_and_leads_back_here_alone(service: WebService) -> 
         assert "peanuts" not in await page(ana)
 
 
+async def test_a_memory_is_corrected_marked_and_its_refusals_are_told(service: WebService) -> None:
+    async with service.visit("ana") as ana:
+        memory = await tell(service, ana)
+
+        async def do(deed: str, **form: str) -> str:
+            answer = await ana.client.post(f"/memory/memories/{memory}/{deed}", data=form)
+            return str(answer.headers["location"])
+
+        assert await do("edit", text="  ") == "/memory?done=no_words"
+        assert await do("edit", text="x" * 601) == "/memory?done=too_long"
+        assert await do("pin") == "/memory?done=pin"
+        assert "pinned: always in mind" in await page(ana)
+        assert await do("mute") == "/memory?done=mute"
+        muted = await page(ana)
+        assert "not used" in muted
+        assert "Use again" in muted
+        assert await do("edit", text="Is allergic to <b>hazelnuts</b>.", back="/memory?q=allergic") == (
+            "/memory?q=allergic&done=edited"
+        )
+        answer = await ana.client.get("/memory")
+        assert "Is allergic to &lt;b&gt;hazelnuts&lt;/b&gt;." in answer.text
+        assert "corrected by you" in answer.text
+        assert "Is allergic to peanuts" in answer.text  # its history
+
+
+async def test_everything_can_be_taken_along(service: WebService) -> None:
+    async with service.visit("ana") as ana, service.visit("ben") as ben:
+        await tell(service, ana)
+        for visit, is_hers in ((ana, True), (ben, False)):
+            answer = await visit.client.post("/memory/export")
+            assert answer.headers["content-type"] == "application/zip"
+            assert answer.headers["content-disposition"].startswith("attachment; filename=")
+            with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+                told = archive.read(JSON_FILE).decode()
+            assert ("Is allergic to peanuts" in told) is is_hers
+
+
+async def test_who_types_the_word_is_erased_gets_a_receipt_and_is_signed_out(service: WebService) -> None:
+    async with service.visit("ana") as ana, service.visit("ben") as ben:
+        await tell(service, ana)
+        await ben.say(HERON)
+        wrong = await ana.client.post("/memory/erase", data={"word": "yes", "back": "/memory/privacy"})
+        assert wrong.headers["location"] == "/memory/privacy?done=not_erased"
+        assert "Is allergic to peanuts" in await page(ana)
+        german = {"Accept-Language": "de"}
+        answer = await ana.client.post("/memory/erase", data={"word": " Löschen "}, headers=german)
+        assert answer.status_code == 200
+        (number,) = re.findall(r"mneme user receipt ([\w-]+)", answer.text)
+        receipt = await service.app.erasure.find(number)
+        assert receipt is not None
+        assert (await service.app.erasure.remains(receipt)).is_nothing
+        assert COOKIE not in ana.client.cookies
+        assert (await ana.client.get("/memory")).status_code == 401
+        assert HERON in await page(ben, "/words")
+
+
 @pytest.mark.parametrize(
     "foreign",
     [
@@ -91,8 +156,14 @@ async def test_a_form_forgets_and_leads_back_here_alone(service: WebService) -> 
 async def test_a_form_of_another_site_changes_nothing(service: WebService, foreign: dict[str, str]) -> None:
     async with service.visit("ana") as ana:
         memory = await tell(service, ana)
-        for path in (f"/memory/memories/{memory}/forget", "/sign-out"):
-            answer = await ana.client.post(path, data={"back": "/memory"}, headers=foreign)
+        form = {"back": "/memory", "word": "erase", "text": "forged"}
+        for path in (
+            f"/memory/memories/{memory}/forget",
+            f"/memory/memories/{memory}/edit",
+            "/memory/erase",
+            "/memory/export",
+        ):
+            answer = await ana.client.post(path, data=form, headers=foreign)
             assert answer.status_code == 403, path
             assert answer.headers["content-type"].startswith("text/html")
         assert "Is allergic to peanuts" in await page(ana)
@@ -100,11 +171,12 @@ async def test_a_form_of_another_site_changes_nothing(service: WebService, forei
 
 async def test_a_stranger_is_told_how_to_get_in(service: WebService) -> None:
     async with service.stranger() as client:
-        for path in ("", "/timeline", "/words", "/replies"):
+        for path in ("", "/timeline", "/words", "/replies", "/privacy"):
             answer = await client.get(f"/memory{path}")
             assert answer.status_code == 401
             assert "mneme sign-in" in answer.text
-        assert (await client.post(f"/memory/memories/{'0' * 32}/forget")).status_code == 401
+        for path in (f"/memories/{'0' * 32}/forget", f"/memories/{'0' * 32}/pin", "/erase", "/export"):
+            assert (await client.post(f"/memory{path}")).status_code == 401
 
 
 async def test_words_are_found_while_the_index_is_away(settings: Settings) -> None:

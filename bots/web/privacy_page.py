@@ -1,0 +1,52 @@
+"""The part of the page for what a person may ask for: a copy of all, and to be erased, with a receipt."""
+
+import asyncio
+
+from aiohttp import web
+
+from bots.web.book import Book, back
+from bots.web.gate import Gate, Refused, form_body
+from bots.web.rendering import Rendering
+from core.app import App
+from core.rights.export import packed
+from core.users.sign_in import Visitor
+
+
+class PrivacyPage:
+    """The routes of this part. Each answers for its visitor alone."""
+
+    def __init__(self, app: App, gate: Gate, rendering: Rendering, book: Book) -> None:
+        self._app = app
+        self._gate = gate
+        self._rendering = rendering
+        self._book = book
+
+    async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """GET /memory/privacy."""
+        return self._book.page(request, visitor, "memory_privacy.html", "privacy")
+
+    async def export(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/export: all that is kept of the visitor, as a zip file to save."""
+        archive = await self._app.export.archive(visitor.user_id)
+        body = await asyncio.to_thread(packed, archive)
+        name = f"mneme-{archive.exported_at:%Y-%m-%d}.zip"
+        return web.Response(
+            body=body,
+            content_type="application/zip",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    async def erase(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/erase {word}: erases who typed the word, shows the receipt and signs out."""
+        form = await form_body(request)
+        wanted = self._rendering.catalogue.of(request)["privacy"]["erase_word"]
+        if form.get("word", "").strip().casefold() != wanted.casefold():
+            return back(form, "not_erased")
+        try:
+            receipt = await self._app.erasure.erase(visitor.user_id)
+        except LookupError:
+            raise Refused(401, "signed_out") from None
+        response = self._rendering.page(request, "erased.html", {"receipt": receipt})
+        self._gate.forget_session(response)
+        response.headers["Clear-Site-Data"] = '"storage"'
+        return response
