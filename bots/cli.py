@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from bots.access import access
 from bots.command import prepared
 from bots.dead import dead
 from bots.memory import memory
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(access, name="access")
 app.add_typer(dead, name="dead")
 app.add_typer(memory, name="memory")
 app.add_typer(privacy, name="privacy")
@@ -151,13 +153,13 @@ def sign_in(name: Name = None) -> None:
 
 
 @app.command()
-def code() -> None:
-    """Print the code that people on Telegram and Slack send to be let in."""
-    from core.privacy.keys import load_master_key
-    from core.users.access import Access
+def code(
+    own: Annotated[bool, typer.Option("--own", help="The operator's own in any case.")] = False,
+) -> None:
+    """Print a code to send as `/start CODE`: the operator's own; once that was used, an invitation."""
+    from bots.access import entrance
 
-    settings = prepared()
-    print(Access(settings, load_master_key(settings)).code)
+    print(asyncio.run(entrance(prepared(), own=own)))
 
 
 @app.command()

@@ -19,6 +19,8 @@ from core.privacy.vault import Vault
 from core.settings import Settings
 from core.storage.database import Database, require_newest_schema
 from core.users.access import Access
+from core.users.audit import Audit
+from core.users.doors import Mode
 from core.users.people import People
 from core.users.sign_in import SignIn
 
@@ -30,6 +32,11 @@ TIMEOUT_SECONDS = 5.0
 OWNER = "owner"
 NOBODY = "http://127.0.0.1:9/v1"
 CHANNELS = ("telegram", "slack")
+OTHERS = {
+    Mode.INVITE: "by invitation: `mneme access invite` prints a code for somebody else",
+    Mode.OPEN: "open: everybody on Telegram and Slack is let in",
+    Mode.CLOSED: "closed: nobody else is let in",
+}
 
 
 class Keeper(Protocol):
@@ -56,6 +63,16 @@ async def _record(settings: Settings) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def doorkeeper(settings: Settings) -> AsyncIterator[tuple[Database, Access, People]]:
+    """Who lets people in, over the record alone."""
+    master = load_master_key(settings)
+    clock = SystemClock()
+    people = People(Vault(master), master, clock)
+    async with _record(settings) as database:
+        yield database, Access(settings, master, people, Audit(clock), clock), people
 
 
 @asynccontextmanager
@@ -86,11 +103,7 @@ async def welcome(settings: Settings) -> list[str]:
         "Terminal   mneme chat",
         *(f"{name.capitalize():<10} {parts.get(name, 'not seen')}" for name in CHANNELS),
     ]
-    access = Access(settings, load_master_key(settings))
-    if access.is_open:
-        lines.append("Access     open: everybody on Telegram and Slack is let in")
-    else:
-        lines.append(f"Access     first send /start {access.code} on Telegram, !start {access.code} on Slack")
+    lines += await _access(settings)
     if settings.privacy_mode == "local":
         lines.append(f"Privacy    local: {leaving(settings)}")
     if settings.mneme_on_trial:
@@ -98,6 +111,21 @@ async def welcome(settings: Settings) -> list[str]:
             "Model      the small one on this machine: for trying out, not for facts about the world"
         )
     return lines
+
+
+async def _access(settings: Settings) -> list[str]:
+    """Who is let in, and how whoever runs this claims what isn't claimed yet."""
+    async with doorkeeper(settings) as (database, access, _), database.read() as connection:
+        claimed = [state.door.channel for state in await access.doors.all(connection) if state.owner_id]
+    signs = {"telegram": "/", "slack": "!"}
+    ways = ", ".join(
+        f"{signs[name]}start {access.code} on {name.capitalize()}" for name in CHANNELS if name not in claimed
+    )
+    mode = Mode(settings.access)
+    lines = [OTHERS[mode]] if claimed or mode is not Mode.INVITE else []
+    if ways:
+        lines.append(f"to decide on it in chat, send {ways}" if lines else f"first send {ways}")
+    return [f"{'' if number else 'Access':<10} {line}" for number, line in enumerate(lines)]
 
 
 def speechless(settings: Settings) -> Settings:

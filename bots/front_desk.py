@@ -59,8 +59,9 @@ class FrontDesk:
 
     async def _welcome(self, messages: Sequence[IncomingMessage], taken: Sequence[Accepted]) -> None:
         for message, accepted in zip(messages, taken, strict=True):
-            MESSAGES.labels(message.channel, "duplicate" if accepted.duplicate else "accepted").inc()
-        for conversation_id in {each.conversation_id for each in taken if not each.duplicate}:
+            MESSAGES.labels(message.channel, _outcome(accepted)).inc()
+        waiting = (each for each in taken if not (each.duplicate or each.unheard))
+        for conversation_id in {each.conversation_id for each in waiting}:
             await self._lanes.ring(conversation_id)
 
     async def knows_conversation(self, channel: str, workspace: str, external_id: str) -> bool:
@@ -72,3 +73,9 @@ class FrontDesk:
         async with self._database.read() as connection:
             found = await self._conversations.find(connection, channel, workspace, external_id)
         return found is not None
+
+
+def _outcome(accepted: Accepted) -> str:
+    if accepted.unheard:
+        return "unheard"
+    return "duplicate" if accepted.duplicate else "accepted"

@@ -41,6 +41,7 @@ from core.reply.answer import Answerer
 from core.reply.commands import Commands
 from core.reply.context import Context
 from core.reply.discretion import Discretion
+from core.reply.door_commands import DoorCommands
 from core.reply.memory_commands import MemoryCommands
 from core.reply.page_link import PageLink
 from core.reply.prompt import EXAMPLES
@@ -57,6 +58,7 @@ from core.storage.database import Database, require_newest_schema
 from core.storage.index import IndexStamp, MemoryIndex
 from core.storage.pacer import Pacer
 from core.users.access import Access
+from core.users.audit import Audit
 from core.users.people import People
 from core.users.sign_in import SignIn
 
@@ -152,8 +154,8 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         stack.push_async_callback(embedder.aclose)
         index = MemoryIndex(settings.chroma_url, _stamp(embedder, settings))
 
-        access = Access(settings, master)
         people = People(vault, master, clock)
+        access = Access(settings, master, people, Audit(clock), clock)
         sign_in = SignIn(database, people, master, clock)
         conversations = Conversations(vault, master, clock)
         inbox = Inbox(database, vault, master, people, conversations, access, clock)
@@ -239,9 +241,8 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             jobs=jobs,
             commands=Commands(
                 database,
-                people,
-                access,
                 summaries,
+                DoorCommands(database, access),
                 MemoryCommands(database, screen, transcript, memories, forgetting, recaller, corrections),
                 PageLink(sign_in, settings),
                 SwitchCommands(switches),

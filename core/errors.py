@@ -21,6 +21,7 @@
     │   └── Undeliverable       refused for good: the person blocked the bot, the chat is gone
     ├── EgressRefused           PRIVACY_MODE=local: neither this machine nor a listed platform
     ├── NotDead                 no dead letter goes by that name; the text says what it is instead
+    ├── NotAsked                no request or invitation goes by that number, or there is no owner
     ├── UnknownUser             nobody, or more than one, goes by that name
     ├── UnreadableArchive       what is to be imported is no archive; the text says why
     ├── UnknownReceipt          no erasure has that number
@@ -133,6 +134,10 @@ class EgressRefused(MnemeError, PermissionError):
 
 class NotDead(MnemeError):
     """No dead letter goes by that name; the text, for the operator, says what it is instead."""
+
+
+class NotAsked(MnemeError):
+    """There is no such request, invitation or owner; the text, for the operator, says where to look."""
 
 
 class UnknownUser(MnemeError):

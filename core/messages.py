@@ -48,12 +48,14 @@ class Sender:
     """The account that wrote a message: `external_id` is the platform's own id for it.
 
     `zone`: the time zone of where they are; None, where a platform doesn't tell, counts as this machine's.
+    `outsider`: the platform says that they are no member of the workspace, but a guest or somebody else's.
     """
 
     external_id: str
     display_name: str
     language: str | None = None
     zone: tzinfo | None = None
+    outsider: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class IncomingMessage:
     `text` holds the sender's own words only; what was forwarded or quoted goes into `enclosures`.
     `reply_to` is the platform's id of the message, for an answer that points at it.
     `replaces` is the `event` of the message that this one is an edit of.
+    `addressed`: it is meant for Mneme, and not only said in a conversation that Mneme takes part in.
     """
 
     channel: str
@@ -89,15 +92,20 @@ class IncomingMessage:
     reply_to: str | None = None
     replaces: str | None = None
     enclosures: tuple[Enclosure, ...] = field(default=())
+    addressed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of an incoming message: its inbox row, or the earlier one when it is a `duplicate`."""
+    """What became of an incoming message: its inbox row, or the earlier one when it is a `duplicate`.
+
+    `unheard`: its sender isn't let in and has been told so; nothing is kept of it, so it has no row.
+    """
 
     inbox_id: int
     conversation_id: str
     duplicate: bool
+    unheard: bool = False
 
 
 def clean(text: str) -> str:

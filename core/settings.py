@@ -131,9 +131,10 @@ class Settings(BaseSettings):
     mneme_master_key: SecretStr | None = Field(
         None, description="32 bytes in base64; seals every person's key. Unset: made in the data directory."
     )
-    access: Literal["code", "open"] = Field(
-        "code",
-        description="open lets everybody on Telegram and Slack in; code asks for the printed code first.",
+    access: Literal["invite", "open", "closed"] = Field(
+        "invite",
+        description="Who else is let in on Telegram and Slack: invite, by code or approval; open, everybody; "
+        "closed, nobody. `mneme access set` says so for one channel.",
     )
     privacy_mode: Literal["open", "local"] = Field(
         "open",
@@ -202,6 +203,11 @@ class Settings(BaseSettings):
         if 0 < value < least:
             raise ValueError(f"too little for a few calls: set 0, or at least {least}")
         return value
+
+    @field_validator("access", mode="before")
+    @classmethod
+    def _by_its_former_name(cls, value: object) -> object:
+        return "invite" if value == "code" else value
 
     @field_validator("mneme_data_dir")
     @classmethod

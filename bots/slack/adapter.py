@@ -153,6 +153,7 @@ class SlackChannel(SlackOutlet):
         if self._bot is None:
             with _naming("SLACK_BOT_TOKEN"):
                 self._bot = _identity(await self._client.auth_test())
+            self._people.workspace = self._bot.workspace
         if self._line is not None:
             with _naming("SLACK_APP_TOKEN"):
                 await self._line.connect()
@@ -211,16 +212,18 @@ class SlackChannel(SlackOutlet):
             return 200
         with self._in_flight.piece():
             try:
-                if heard.addressed or await self._knows(heard.message):
-                    await self._accept(heard.message)
+                if heard.addressed or await self._knows(heard):
+                    await self._accept(heard)
             except StoreUnavailable:
-                _log.warning("slack_event_put_off", event_key=heard.message.event)
+                _log.warning("slack_event_put_off", event_key=heard.event)
                 return 503
         return 200
 
     async def _accept(self, message: IncomingMessage) -> None:
-        message = replace(message, sender=await self._people.sender(message.sender.external_id))
-        await self._desk.take([message])
+        person = await self._people.sender(message.sender.external_id)
+        if person is not None:
+            sender = replace(person, outsider=person.outsider or message.sender.outsider)
+            await self._desk.take([replace(message, sender=sender)])
 
     async def _knows(self, message: IncomingMessage) -> bool:
         return await self._desk.knows_conversation(

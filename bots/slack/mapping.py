@@ -22,7 +22,12 @@ CHANNEL = "slack"
 _HUMAN_SUBTYPES = (None, "file_share", "thread_broadcast")
 _SLACKBOT = "USLACKBOT"
 _TIMESTAMP = re.compile(r"[0-9]{1,10}\.[0-9]{1,9}")
-_BANG_COMMAND = re.compile(r"!(start|help|reset|memory|forget|undo)\b", re.IGNORECASE)
+_BANG_COMMAND = re.compile(
+    r"!(start|help|reset|memory|page|forget|undo|erase|export|pause|resume|incognito|link|unlink"
+    r"|ask|invite|requests|approve|deny|block)\b",
+    re.IGNORECASE,
+)
+_TEAMS = ("user_team", "source_team", "team")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +38,11 @@ class Bot:
     user_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A person's message. Where it isn't `addressed` to Mneme, it counts only in a known conversation.
-
-    The sender's display name is still the bare id.
-    """
-
-    message: IncomingMessage
-    addressed: bool
-
-
-def read(event: Mapping[str, Any], bot: Bot) -> Heard | None:
+def read(event: Mapping[str, Any], bot: Bot) -> IncomingMessage | None:
     """The message in an Events API event (the inner `event`), or None when no person speaks in it.
+
+    Where it isn't `addressed` to Mneme, it counts only in a known conversation. The sender's display name is
+    still the bare id.
 
     `message` and `app_mention`, which both arrive for one mention, give the same `event` key; so do the
     `message_changed` and the second `app_mention` of a mention that was edited.
@@ -65,7 +62,7 @@ def read(event: Mapping[str, Any], bot: Bot) -> Heard | None:
 
 def _said(
     message: Mapping[str, Any], event: Mapping[str, Any], bot: Bot, edited_at: str, *, mentioned: bool
-) -> Heard | None:
+) -> IncomingMessage | None:
     author, channel, ts = _text(message, "user"), _text(event, "channel"), _text(message, "ts")
     if not channel or not _TIMESTAMP.fullmatch(ts) or not _is_person(message, bot):
         return None
@@ -78,25 +75,31 @@ def _said(
         return None  # what starts a conversation between others
     own, quoted = without_quotes(unaddressed)
     original = f"{channel}:{ts}"
-    incoming = IncomingMessage(
+    return IncomingMessage(
         channel=CHANNEL,
         workspace=bot.workspace,
         event=f"{original}:edit:{edited_at}" if edited_at else original,
-        sender=Sender(author, author),
+        sender=Sender(author, author, outsider=_is_of_another_team(message, bot)),
         conversation=conversation,
         text=_command(clean(readable(own))),
         sent_at=datetime.fromtimestamp(float(edited_at or ts), UTC),
         reply_to=ts,
         replaces=original if edited_at else None,
         enclosures=tuple(_enclosures(message, quoted)),
+        addressed=addressed,
     )
-    return Heard(incoming, addressed)
 
 
 def _is_person(message: Mapping[str, Any], bot: Bot) -> bool:
     if message.get("bot_id") or message.get("subtype") not in _HUMAN_SUBTYPES:
         return False
     return _text(message, "user") not in ("", bot.user_id, _SLACKBOT)
+
+
+def _is_of_another_team(message: Mapping[str, Any], bot: Bot) -> bool:
+    """Whether somebody writes through Slack Connect, as the message itself tells."""
+    team = next((team for key in _TEAMS if (team := _text(message, key))), bot.workspace)
+    return team != bot.workspace
 
 
 def _conversation(channel: str, channel_type: str, ts: str, thread_ts: str) -> ConversationRef:

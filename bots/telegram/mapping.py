@@ -21,6 +21,9 @@ CHANNEL = "telegram"
 CHAT_ID = "chat_id"
 THREAD_ID = "thread_id"
 
+SHARED_ACCOUNTS = frozenset({1087968824, 777000, 136817688})
+"""Behind which many stand, so that they are nobody: anonymous administrators, Telegram itself, channels."""
+
 _NO_SPACE_BEFORE = ".,!?;:"
 
 
@@ -96,7 +99,7 @@ def _conversation(message: Message) -> ConversationRef:
 
 def _is_for(message: Message, me: BotAccount) -> bool:
     person = message.from_user
-    if person is None or person.is_bot or message.sender_chat is not None:
+    if person is None or person.is_bot or message.sender_chat is not None or person.id in SHARED_ACCOUNTS:
         return False
     if _commands_another_bot(message, me):
         return False

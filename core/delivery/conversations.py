@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
@@ -27,6 +27,7 @@ class Conversation:
 
     id: str
     channel: str
+    workspace: str
     kind: ConversationKind
     owner: str
     address: Mapping[str, str]
@@ -129,11 +130,23 @@ class Conversations:
             update(conversations).where(conversations.c.id == conversation_id).values(told_of_resting=told)
         )
 
+    async def first_stranger_today(self, connection: AsyncConnection, conversation_id: str) -> bool:
+        """Whether no stranger was shown the door in this conversation on this day (UTC); now one is."""
+        today = self._clock.now().date()
+        shown = conversations.c.door_shown_on
+        changed = await connection.execute(
+            update(conversations)
+            .where(conversations.c.id == conversation_id, or_(shown.is_(None), shown < today))
+            .values(door_shown_on=today)
+        )
+        return changed.rowcount > 0
+
     async def _from_row(self, connection: AsyncConnection, row: Row[Any]) -> Conversation:
         box = await self._vault.box(connection, row.owner)
         return Conversation(
             id=row.id,
             channel=row.channel,
+            workspace=row.workspace,
             kind=ConversationKind(row.kind),
             owner=row.owner,
             address=box.open_json(row.address_sealed, ADDRESS),

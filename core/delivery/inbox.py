@@ -14,16 +14,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.clock import Clock
 from core.delivery.conversations import Conversations
 from core.errors import InvalidMessage
-from core.messages import MAX_TEXT_CHARS, Accepted, Enclosure, EnclosureKind, IncomingMessage, clean
+from core.messages import (
+    MAX_TEXT_CHARS,
+    Accepted,
+    ConversationKind,
+    Enclosure,
+    EnclosureKind,
+    IncomingMessage,
+    clean,
+)
 from core.privacy.keys import MasterKey
 from core.privacy.vault import Box, Vault
 from core.storage.database import Database, one_at_a_time
 from core.storage.group_commit import GroupCommit
 from core.storage.schema import inbox
 from core.users.access import Access
-from core.users.people import People
+from core.users.doors import HOME_CHANNELS, Door
+from core.users.people import People, User
 
 PAYLOAD = "inbox.payload"
+UNHEARD = Accepted(0, "", duplicate=False, unheard=True)
 RACES = 3
 """A message's account or conversation can be written by somebody else while it is accepted: the next try
 finds what stands by then."""
@@ -72,7 +82,7 @@ class _Arrival:
 class _Met:
     """A sender as the record knows them, and their conversations by the platform's names."""
 
-    user_id: str
+    user: User
     box: Box
     conversations: dict[str, str] = field(default_factory=dict)
 
@@ -139,6 +149,10 @@ class Inbox:
         if known is not None:
             return Accepted(known.id, known.conversation_id, duplicate=True)
         sender = await self._meet(connection, message, met)
+        if not sender.user.admitted and not await self._is_heard(connection, message, sender):
+            return UNHEARD
+        if sender.user.blocked:
+            message, payload = _wordless(message)
         conversation_id = await self._conversation(connection, message, sender)
         state = InboxState.WAITING
         if message.replaces is not None:
@@ -151,7 +165,7 @@ class Inbox:
             insert(inbox)
             .values(
                 conversation_id=conversation_id,
-                user_id=sender.user_id,
+                user_id=sender.user.id,
                 channel=message.channel,
                 workspace=message.workspace,
                 event_digest=event,
@@ -174,17 +188,35 @@ class Inbox:
         """The sender; asked for once in a transaction."""
         account = (message.channel, message.workspace, message.sender.external_id)
         if account not in met:
-            admitted = self._access.admits(message.channel)
-            user = await self._people.meet(connection, *account[:2], message.sender, admitted=admitted)
-            met[account] = _Met(user.id, await self._vault.box(connection, user.id))
+            door = Door(message.channel, message.workspace)
+            user = await self._access.meet(connection, door, message.sender)
+            met[account] = _Met(user, await self._vault.box(connection, user.id))
         return met[account]
+
+    async def _is_heard(self, connection: AsyncConnection, message: IncomingMessage, sender: _Met) -> bool:
+        """Whether somebody who isn't let in gets an answer: in private a stranger always does.
+
+        Who is blocked gets one there a day. A group reads along: it sees one stranger a day shown the door,
+        who is shown none elsewhere that day. At home a reply is waited for.
+        """
+        if message.channel in HOME_CHANNELS:
+            return True
+        if message.conversation.kind is ConversationKind.DIRECT:
+            return not sender.user.blocked or await self._people.first_today(connection, sender.user.id)
+        if sender.user.blocked or not message.addressed:
+            return False
+        return await self._people.first_today(
+            connection, sender.user.id
+        ) and await self._conversations.first_stranger_today(
+            connection, await self._conversation(connection, message, sender)
+        )
 
     async def _conversation(self, connection: AsyncConnection, message: IncomingMessage, sender: _Met) -> str:
         """The sender's conversation; asked for once in a transaction."""
         name = message.conversation.external_id
         if name not in sender.conversations:
             sender.conversations[name] = await self._conversations.meet(
-                connection, message.channel, message.workspace, message.conversation, sender.user_id
+                connection, message.channel, message.workspace, message.conversation, sender.user.id
             )
         return sender.conversations[name]
 
@@ -213,7 +245,7 @@ class Inbox:
         changed = await connection.execute(
             update(inbox)
             .where(
-                inbox.c.user_id == sender.user_id,
+                inbox.c.user_id == sender.user.id,
                 inbox.c.conversation_id == conversation_id,
                 inbox.c.event_digest == original,
                 inbox.c.state == InboxState.WAITING,
@@ -231,8 +263,14 @@ def _arrival(message: IncomingMessage) -> _Arrival:
     try:
         return _Arrival(message, _payload(message))
     except InvalidMessage as error:
-        empty = replace(message, text="", enclosures=(), replaces=None)
-        return _Arrival(empty, {**_written(empty), "declined": str(error)})
+        empty, payload = _wordless(message)
+        return _Arrival(empty, {**payload, "declined": str(error)})
+
+
+def _wordless(message: IncomingMessage) -> tuple[IncomingMessage, dict[str, Any]]:
+    """A message of which not a word is written down."""
+    empty = replace(message, text="", enclosures=(), replaces=None)
+    return empty, _written(empty)
 
 
 def _payload(message: IncomingMessage) -> dict[str, Any]:

@@ -187,7 +187,7 @@ class Answerer:
         The turn may go on as somebody else's: who has themselves erased is nobody any more.
         """
         if not user.admitted:
-            text = await self._commands.at_the_door(turn)
+            text = await self._commands.at_the_door(turn, user)
         elif confirms_erasure(turn):
             turn, text = await self._erasure.erase_in_turn(turn, told)
             return text, turn
@@ -252,6 +252,7 @@ class Answerer:
         if resting != turn.conversation.told_of_resting:
             await self._conversations.note_resting(connection, turn.conversation.id, told=resting)
             notes += [RESTING] if resting else []
+        notes += await self._commands.news(connection, turn)
         level = await self._budget.news(connection, turn.user_id)
         if level is not None:
             notes.append(BUDGET_NEWS[level])

@@ -1,17 +1,21 @@
 """What a person can ask for by a command: the door, help, a fresh start, their memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.delivery.turns import Turn
 from core.memory.summary import Summaries
+from core.messages import ConversationKind
+from core.reply.door_commands import ALREADY_IN, DoorCommands
 from core.reply.leaving import asked_to_erase
 from core.reply.memory_commands import MemoryCommands
 from core.reply.page_link import PageLink
 from core.reply.switch_commands import MARKS, SwitchCommands
 from core.rights.switches import Mode, Switches
 from core.storage.database import Database
-from core.users.access import Access
-from core.users.people import People, User
+from core.users.people import User
 
 HELP = """\
 I'm **Mneme**, an assistant that remembers what you tell me. Just write to me.
@@ -36,10 +40,6 @@ In Slack, write `!` instead of `/`."""
 TRIAL_NOTE = (
     "_I'm running on a small model on this machine: good for trying me out, not for facts about the world._"
 )
-PRIVATE_DOOR = (
-    "I'm somebody's personal assistant. If you have the code, send me `/start CODE` (in Slack `!start CODE`)."
-)
-WRONG_CODE = "That isn't the code. Whoever runs me sees it when I start."
 WELCOME = "Hello! I'm Mneme. Tell me about yourself, or ask me something; `/help` shows what I can do."
 
 
@@ -69,9 +69,8 @@ class Commands:
     def __init__(
         self,
         database: Database,
-        people: People,
-        access: Access,
         summaries: Summaries,
+        door: DoorCommands,
         memory: MemoryCommands,
         page_link: PageLink,
         switch: SwitchCommands,
@@ -80,34 +79,35 @@ class Commands:
         on_trial: bool,
     ) -> None:
         self._database = database
-        self._people = people
-        self._access = access
         self._summaries = summaries
+        self._door = door
         self._memory = memory
         self._page_link = page_link
         self._switch = switch
         self._switches = switches
         self._on_trial = on_trial
 
-    async def at_the_door(self, turn: Turn) -> str:
-        """What somebody hears who isn't admitted: the right code lets them in."""
+    async def at_the_door(self, turn: Turn, user: User) -> str:
+        """What somebody hears who isn't admitted."""
         command = Command.read(turn.text)
-        if command.name != "start" or not command.rest:
-            return PRIVATE_DOOR
-        if not self._access.opens(command.rest):
-            return WRONG_CODE
-        async with self._database.write() as connection:
-            await self._people.admit(connection, turn.user_id)
-        return self._welcome()
+        return await self._door.at_the_door(turn, user, command.name, command.rest, welcome=self._welcome())
 
     async def run(self, turn: Turn, user: User, mode: Mode) -> str:
         """The reply to the command that the turn is."""
         command = Command.read(turn.text)
         match command.name:
             case "start":
-                return self._welcome()
+                return await self._door.start(turn, user, command.rest, welcome=self._welcome())
             case "help":
-                return HELP
+                return await self._door.help(user, HELP)
+            case "ask":
+                return ALREADY_IN
+            case "invite":
+                return await self._door.invite(turn, user, command.rest)
+            case "requests":
+                return await self._door.requests(turn, user)
+            case "approve" | "deny" | "block":
+                return await self._door.decide(turn, user, command.name, command.rest)
             case "reset":
                 return await self._reset(turn)
             case "memory":
@@ -129,6 +129,11 @@ class Commands:
                 return await self._memory.forget(turn, user, command.rest)
             case _:
                 return f"I don't know the command `/{command.name[:32]}`.\n\n{HELP}"
+
+    async def news(self, connection: AsyncConnection, turn: Turn) -> Sequence[str]:
+        """What the person is told beside an answer, in private and once: as `DoorCommands.news`."""
+        is_private = turn.conversation.kind is ConversationKind.DIRECT
+        return await self._door.news(connection, turn.user_id) if is_private else ()
 
     def _welcome(self) -> str:
         return f"{WELCOME}\n\n{TRIAL_NOTE}" if self._on_trial else WELCOME

@@ -4,7 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 MESSAGES = Counter(
     "mneme_messages",
-    "Messages by what became of them: accepted, duplicate, answered, edited, dead, unknown.",
+    "Messages by what became of them: accepted, duplicate, unheard, answered, edited, dead, unknown.",
     ["channel", "outcome"],
 )
 REPLY_SECONDS = Histogram(

@@ -3,7 +3,7 @@
 from core.delivery.turns import Turn
 from core.privacy.audience import PRIVATE
 from core.settings import Settings
-from core.users.access import HOME_CHANNELS
+from core.users.doors import HOME_CHANNELS
 from core.users.people import User
 from core.users.sign_in import SignIn
 

@@ -17,6 +17,7 @@ from core.privacy.keys import KEY_FILE
 from core.rights.erasure_list import FILE
 from core.settings import Settings
 from core.storage.schema import metadata
+from core.users.invites import DAYS, MOST_DAYS
 from core.users.sign_in import LINK_LIFE, SESSION_LIFE
 
 
@@ -39,6 +40,7 @@ class Kept(StrEnum):
     BUDGET = "Tokens of a day"
     ACCOUNT = "Who somebody is"
     SIGN_IN = "Links and sessions of the web page"
+    INVITE = "Invitations"
     CHANGE = "What the index has yet to hear of"
     AUDIT = "The audit"
     ERASURE = "The list of erasures"
@@ -56,6 +58,7 @@ def retention(settings: Settings) -> dict[Kept, str]:
         Kept.ACCOUNT: "until the person is erased",
         Kept.SIGN_IN: f"a link {_span(LINK_LIFE)}, a session {_span(SESSION_LIFE)}; then "
         "removed with the next link that is made",
+        Kept.INVITE: f"until used up, or {DAYS} to {MOST_DAYS} days; then removed with the next that is made",
         Kept.CHANGE: "until the index has heard of it: seconds, or until it is back",
         Kept.ERASURE: "as long as the record, so that a backup that is put back forgets them again",
         Kept.AUDIT: "as long as the record; it outlives whom it is about, by a number that nothing else has",
@@ -78,7 +81,9 @@ class Holding:
 
 TABLES: Mapping[str, Holding] = {
     "users": Holding(
-        "that somebody is there, since when, and whether they were let in", Activity.ACCESS, Kept.ACCOUNT
+        "that somebody is there, since when, whether they were let in and by what, or blocked",
+        Activity.ACCESS,
+        Kept.ACCOUNT,
     ),
     "keys": Holding(
         "the key of each person and each group, wrapped by the master key; without it what it sealed is lost",
@@ -126,6 +131,18 @@ TABLES: Mapping[str, Holding] = {
         "how many tokens all have used on a day", Activity.RUN, Kept.BUDGET, of_people=False
     ),
     "sign_ins": Holding("one-time links and sessions of the web page", Activity.ACCESS, Kept.SIGN_IN),
+    "doors": Holding(
+        "who owns the bot in a workspace, since when, and who is let in there", Activity.ACCESS, Kept.ACCOUNT
+    ),
+    "invites": Holding(
+        "invitations: whose, for how many, until when; never the code", Activity.ACCESS, Kept.INVITE
+    ),
+    "admission_requests": Holding(
+        "who asks to be let in, where, when, and what was decided", Activity.ACCESS, Kept.ACCOUNT
+    ),
+    "wrong_codes": Holding(
+        "how many wrong codes somebody has tried, since when", Activity.ACCESS, Kept.ACCOUNT
+    ),
     "erasures": Holding(
         "receipts of erasures: a number that nothing else has any more, the time, and how much went",
         Activity.RUN,

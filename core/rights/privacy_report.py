@@ -17,6 +17,11 @@ from core.storage.schema import metadata
 
 FORMAT = "mneme-privacy/1"
 
+DOORS = {
+    "invite": "lets in whom you invite or approve",
+    "open": "lets everybody in",
+    "closed": "lets nobody new in",
+}
 RIGHTS = (
     (
         "to be told",
@@ -114,7 +119,7 @@ def _begin(report: Document, settings: Settings, made_at: datetime) -> None:
         if settings.privacy_mode == "local"
         else "refuses no connection"
     )
-    door = "asks newcomers for a code" if settings.access == "code" else "lets everybody in"
+    door = DOORS[settings.access]
     report.items(
         [
             (Code(f"PRIVACY_MODE={settings.privacy_mode}"), f" {mode}: {leaving(settings)}."),

@@ -29,6 +29,7 @@ class Entry:
     accounts: tuple[Account, ...]
     known_since: datetime
     admitted: bool
+    blocked: bool
     messages: int
     memories: int
     last_said_at: datetime | None
@@ -70,6 +71,7 @@ class Roll:
             ),
             known_since=user.created_at,
             admitted=user.admitted_at is not None,
+            blocked=user.blocked_at is not None,
             messages=count,
             memories=await connection.scalar(held) or 0,
             last_said_at=last,

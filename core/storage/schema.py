@@ -81,13 +81,18 @@ users = _table(
     Column("id", String(32), primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("admitted_at", UtcDateTime),
+    Column("admitted_by", String(16)),
+    Column("blocked_at", UtcDateTime),
+    Column("told_on", Date),
     Column("memory_revision", Integer, nullable=False, server_default=text("0")),
     Column("index_place", String(16), nullable=False, server_default="shared"),
     Column("paused_at", UtcDateTime),
     Column("resumed_at", UtcDateTime),
 )
 """`memory_revision` grows when something is taken back, so that no process goes on with what it has read.
-`index_place`: where the index has their entries. Paused at `paused_at`, no longer since `resumed_at`."""
+`index_place`: where the index has their entries. Paused at `paused_at`, no longer since `resumed_at`.
+`admitted_by`: what let them in, null before that was noted. `told_on`: the last day (UTC) on which somebody
+blocked, or a stranger in a group, was told that they aren't let in."""
 
 keys = _table(
     "keys",
@@ -128,8 +133,10 @@ conversations = _table(
     Column("extracted_through", Integer, nullable=False, server_default=text("0")),
     Column("told_of_resting", Boolean, nullable=False, server_default=false()),
     Column("incognito_at", UtcDateTime),
+    Column("door_shown_on", Date),
     UniqueConstraint("channel", "workspace", "ref_digest"),
 )
+"""`door_shown_on`: the last day (UTC) on which a stranger was told in this group how to be let in."""
 
 turns = _table(
     "turns",
@@ -335,3 +342,47 @@ erasures = _table(
 )
 """Receipts of who was erased, under a number that nothing else has any more; see core/rights/erasure.py.
 `bearer_id`: the user under whom the receipt is being delivered. `index_cleared`: their vectors are gone."""
+
+doors = _table(
+    "doors",
+    Column("channel", String(32), primary_key=True),
+    Column("workspace", String(64), primary_key=True),
+    Column("mode", String(16)),
+    Column("owner_id", ForeignKey("users.id", ondelete="SET NULL"), index=True),
+    Column("claimed_at", UtcDateTime),
+)
+"""Where people come in. A workspace of "" stands for a whole channel, and has no owner. `mode`: who is let
+in, null: as the channel says, or else the settings. `owner_id`: who claimed it, null: nobody (any more)."""
+
+invites = _table(
+    "invites",
+    _serial(),
+    Column("code_digest", String(64), nullable=False, unique=True),
+    Column("made_by", ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    Column("channel", String(32)),
+    Column("workspace", String(64)),
+    Column("uses_left", Integer, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+"""`made_by`: null for the operator. A null `channel` or `workspace` means any."""
+
+admission_requests = _table(
+    "admission_requests",
+    _serial(),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("channel", String(32), nullable=False),
+    Column("workspace", String(64), nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("told", Boolean, nullable=False, server_default=false()),
+)
+"""Who asks to be let in, once a person. `told`: while it waits, that the owners know of it; once it was
+approved, that the person does."""
+
+wrong_codes = _table(
+    "wrong_codes",
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("since", UtcDateTime, nullable=False),
+    Column("count", Integer, nullable=False),
+)
+"""How many codes that open nothing somebody has tried since then."""

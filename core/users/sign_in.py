@@ -14,7 +14,7 @@ from core.privacy.keys import MasterKey
 from core.storage.database import Database
 from core.storage.schema import sign_ins
 from core.storage.upsert import conflicting_insert
-from core.users.people import People
+from core.users.people import Admission, People
 
 LINK_LIFE = timedelta(hours=24)
 SESSION_LIFE = timedelta(days=30)
@@ -71,7 +71,7 @@ class SignIn:
 
     async def _new_link(self, sender: Sender) -> str:
         async with self._database.write() as connection:
-            user = await self._people.meet(connection, CHANNEL, WORKSPACE, sender, admitted=True)
+            user = await self._people.meet(connection, CHANNEL, WORKSPACE, sender, admitted=Admission.HOME)
             return await self._issue(connection, user.id, "link", LINK_LIFE)
 
     async def page_token(self, user_id: str) -> str:

@@ -167,7 +167,7 @@ class SlackCrowd(SlackStandIn):
         }
         heard = read(event, Bot(self.team_id, self.bot_user_id))
         assert heard is not None
-        return heard.message
+        return heard
 
     def _person(self, conversation: int) -> str:
         person = f"U{conversation:07d}"

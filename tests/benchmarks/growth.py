@@ -45,6 +45,7 @@ from core.settings import Settings
 from core.storage.database import database_url, new_id, upgrade
 from core.storage.index import Entry, IndexStamp, MemoryIndex
 from core.storage.schema import messages, turns, users
+from core.users.people import Admission
 from tests.benchmarks.ledger import share
 from tests.servers import chroma_server, redis_server
 
@@ -133,7 +134,9 @@ class Grown:
     async def person(self, name: str, entries: int, *, plain: Any = None) -> str:
         """Somebody who said so many things, all of them indexed; also in the plain collection, if given."""
         async with self._app.database.write() as connection:
-            user = await self._app.people.meet(connection, "paper", "", Sender(name, name), admitted=True)
+            user = await self._app.people.meet(
+                connection, "paper", "", Sender(name, name), admitted=Admission.OPEN
+            )
             reference = ConversationRef(name, ConversationKind.DIRECT, {"to": name})
             talk = await self._app.conversations.meet(connection, "paper", "", reference, user.id)
             ids = await self._told(connection, user.id, talk, entries)

@@ -14,6 +14,7 @@ import psutil
 from core.app import App, open_app
 from core.settings import Settings
 from core.storage.database import database_url, upgrade
+from core.users.people import Admission
 from tests.benchmarks.crowd import Crowd
 from tests.conftest import make_settings
 from tests.processes import Mneme, a_mneme
@@ -116,7 +117,7 @@ async def _acquaint(app: App, crowd: Crowd, people: int) -> None:
             for number in range(first, min(people, first + MEET_AT_ONCE)):
                 message = crowd.incoming(number)
                 place = (connection, message.channel, message.workspace)
-                user = await app.people.meet(*place, message.sender, admitted=True)
+                user = await app.people.meet(*place, message.sender, admitted=Admission.OPEN)
                 await app.conversations.meet(*place, message.conversation, user.id)
 
 

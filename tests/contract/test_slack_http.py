@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta, timezone
+from typing import Any
 
 import aiohttp
 import pytest
@@ -152,6 +153,26 @@ async def test_the_sender_stays_an_id_where_slack_does_not_tell(house: House) ->
     house.slack.say("D1", "hi again")
     await house.slack.settled()
     assert [message.sender.display_name for message in house.desk.handed] == ["UANA", "UANA"]
+
+
+async def test_guests_and_people_of_elsewhere_are_outsiders_and_apps_are_nobody(house: House) -> None:
+    told: dict[str, dict[str, Any]] = {
+        "UGUEST": {"is_restricted": True},
+        "USINGLE": {"is_ultra_restricted": True},
+        "USTRANGE": {"is_stranger": True},
+        "UTHEIRS": {"team_id": "T2"},
+        "UFLOW": {"is_bot": True, "is_workflow_bot": True},
+        "UMEMBER": {"is_restricted": False},
+    }
+    for user, facts in told.items():
+        house.slack.users[user] = {**house.slack.users["UANA"], **facts}
+        house.slack.say("D1", "hi", user=user)
+        await house.slack.settled()
+    house.slack.say("D1", "hi", user="UANA", user_team="T2")
+    await house.slack.settled()
+    heard = [(message.sender.external_id, message.sender.outsider) for message in house.desk.handed]
+    outside = [(user, True) for user in ("UGUEST", "USINGLE", "USTRANGE", "UTHEIRS")]
+    assert heard == [*outside, ("UMEMBER", False), ("UANA", True)]
 
 
 async def test_the_challenge_is_answered(house: House) -> None:

@@ -8,7 +8,8 @@ from core.errors import NotDelivered
 from core.memory.claims import Kind
 from core.messages import Enclosure, EnclosureKind
 from core.reply.answer import NOT_NOTED, NOTED
-from core.reply.commands import HELP, PRIVATE_DOOR, TRIAL_NOTE, WELCOME, WRONG_CODE
+from core.reply.commands import HELP, TRIAL_NOTE, WELCOME
+from core.reply.door_commands import GROUP_DOOR, OR_ASK, OWNER_HELP, PRIVATE_DOOR, WRONG_CODE, YOURS
 from core.reply.memory_commands import CONFIRM, NOTHING_NOTED, NOTHING_YET
 from core.settings import Settings
 from core.storage.schema import conversations, identities, messages, turns, users
@@ -163,9 +164,10 @@ async def test_without_the_code_nobody_gets_in(strangers: People) -> None:
 async def test_the_code_lets_one_person_in_for_good(settings: Settings, model: ModelStandIn) -> None:
     async with people_of(settings, model) as strangers:
         code = strangers.app.access.code
-        assert await strangers.say(f"/start {code.lower()} ") == WELCOME
+        assert await strangers.say(f"/start {code.lower()} ") == f"{WELCOME}\n\n{YOURS}"
         assert (await strangers.say("Hello")).endswith("Hello")
-        assert await strangers.say("Hello", person="ben") == PRIVATE_DOOR
+        assert await strangers.say("/help") == f"{HELP}\n\n{OWNER_HELP}"
+        assert await strangers.say("Hello", person="ben") == f"{PRIVATE_DOOR} {OR_ASK}"
     async with people_of(settings, model) as later:
         assert (await later.say("Still me?")).endswith("Still me?")
         assert len(await later.house.rows(identities)) == 2
@@ -174,7 +176,7 @@ async def test_the_code_lets_one_person_in_for_good(settings: Settings, model: M
 async def test_a_stranger_in_a_known_group_stays_outside(strangers: People) -> None:
     await strangers.say(f"/start {strangers.app.access.code}")
     await strangers.say_in_group("I live in Porto.")
-    assert await strangers.say_in_group("What did Ana say?", person="ben") == PRIVATE_DOOR
+    assert await strangers.say_in_group("What did Ana say?", person="ben") == GROUP_DOOR
     await strangers.say_in_group("Hello all")
     assert "What did Ana say" not in str(strangers.prompts()[-1])
     assert len(await strangers.house.rows(conversations)) == 2

@@ -17,7 +17,7 @@ from core.delivery.inbox import InboxState
 from core.delivery.turns import TurnState
 from core.errors import InvalidMessage, StoreUnavailable
 from core.messages import MAX_TEXT_CHARS, ConversationKind, Enclosure, EnclosureKind, IncomingMessage
-from core.reply.commands import PRIVATE_DOOR
+from core.reply.door_commands import PRIVATE_DOOR
 from core.settings import Settings
 from core.storage.database import STANDSTILL_MS, database_url, one_at_a_time, upgrade
 from core.storage.schema import conversations, deliveries, identities, inbox, keys, messages, turns, users

@@ -15,6 +15,7 @@ from core.app import App, open_app
 from core.messages import Sender
 from core.settings import Settings
 from core.storage.schema import sign_ins
+from core.users.people import Admission
 from tests.integration.remembering import ONE_DATABASE
 from tests.integration.web_service import WebService, running_service
 from tests.standins.telegram import TelegramStandIn
@@ -66,8 +67,9 @@ async def telegram(settings: Settings, bot: TelegramStandIn) -> AsyncIterator[Te
 
 async def meet(app: App, bot: TelegramStandIn, account: int, *, admitted: bool) -> None:
     sender = Sender(str(account), f"Person {account}")
+    by = Admission.INVITE if admitted else None
     async with app.database.write() as connection:
-        await app.people.meet(connection, CHANNEL, str(bot.bot_id), sender, admitted=admitted)
+        await app.people.meet(connection, CHANNEL, str(bot.bot_id), sender, admitted=by)
 
 
 async def opened(client: httpx.AsyncClient, data: str) -> int:

@@ -123,6 +123,9 @@ def letter(
     to: str | None = None,
     sent_at: datetime | None = None,
     zone: tzinfo | None = None,
+    workspace: str = WORKSPACE,
+    outsider: bool = False,
+    addressed: bool = True,
 ) -> IncomingMessage:
     """A message as the paper channel's adapter would make it; each is an event of its own.
 
@@ -131,12 +134,13 @@ def letter(
     reference = conversation or person
     return IncomingMessage(
         channel=CHANNEL,
-        workspace=WORKSPACE,
+        workspace=workspace,
         event=event or new_id(),
-        sender=Sender(person, person.title(), zone=zone),
+        sender=Sender(person, person.title(), zone=zone, outsider=outsider),
         conversation=ConversationRef(reference, kind, {"to": to or reference}),
         text=text,
         sent_at=sent_at or datetime.now(UTC),
         reply_to=reply_to,
         replaces=replaces,
+        addressed=addressed,
     )

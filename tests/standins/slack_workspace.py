@@ -127,7 +127,7 @@ class SlackWorkspace:
         shown = dict(user)
         if given.get("include_locale") not in ("1", "true", True):
             del shown["locale"]
-        return {"user": {"id": given["user"], **shown}}
+        return {"user": {"id": given["user"], "team_id": self.team_id, **shown}}
 
     async def _conversations_info(self, given: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel(given)

@@ -46,6 +46,12 @@ def test_empty_values_are_unset_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings() == Settings(_env_file=None)  # type: ignore[call-arg]
 
 
+def test_access_may_go_by_its_former_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for written, meant in (("code", "invite"), ("open", "open"), ("", "invite")):
+        monkeypatch.setenv("ACCESS", written)
+        assert load_settings().access == meant
+
+
 def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("HTTP_PORT=1111\nLOG_LEVEL=DEBUG\nNOT_OURS=1\n")
     monkeypatch.setenv("HTTP_PORT", "2222")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bots.slack.mapping import Bot, Heard, read
-from core.messages import ConversationKind, EnclosureKind
+from bots.slack.mapping import Bot, read
+from core.messages import ConversationKind, EnclosureKind, IncomingMessage
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 BOT = Bot(workspace="T1", user_id="UMNEME")
@@ -36,20 +36,20 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def heard(event: dict[str, Any]) -> Heard:
+def heard(event: dict[str, Any]) -> IncomingMessage:
     found = read(event, BOT)
     assert found is not None
     return found
 
 
 def text_of(raw: str) -> str:
-    return heard(said(raw)).message.text
+    return heard(said(raw)).text
 
 
 def test_a_direct_message() -> None:
-    found = heard(said())
-    message = found.message
-    assert found.addressed
+    message = heard(said())
+    assert message.addressed
+    assert not message.sender.outsider
     assert (message.channel, message.workspace, message.event, message.text) == (
         "slack",
         "T1",
@@ -64,7 +64,7 @@ def test_a_direct_message() -> None:
 
 
 def test_a_thread_in_a_direct_message_is_a_conversation_of_its_own() -> None:
-    conversation = heard(said(thread_ts="1700000000.000001")).message.conversation
+    conversation = heard(said(thread_ts="1700000000.000001")).conversation
     assert conversation.external_id == "D1:1700000000.000001"
     assert conversation.kind is ConversationKind.DIRECT
     assert conversation.address["thread_ts"] == "1700000000.000001"
@@ -76,8 +76,8 @@ def test_message_and_app_mention_are_one_message() -> None:
     del mention["channel_type"]
     assert heard(mention) == as_message
     assert as_message.addressed
-    assert as_message.message.conversation.external_id == f"C1:{TS}"
-    assert as_message.message.conversation.kind is ConversationKind.THREAD
+    assert as_message.conversation.external_id == f"C1:{TS}"
+    assert as_message.conversation.kind is ConversationKind.THREAD
 
 
 def test_what_others_say_counts_only_in_a_thread_and_only_if_known() -> None:
@@ -85,13 +85,13 @@ def test_what_others_say_counts_only_in_a_thread_and_only_if_known() -> None:
     assert read(in_channel("lunch?", thread_ts=TS), BOT) is None
     in_thread = heard(in_channel("lunch?", thread_ts="1700000000.000001"))
     assert not in_thread.addressed
-    assert in_thread.message.conversation.external_id == "C1:1700000000.000001"
+    assert in_thread.conversation.external_id == "C1:1700000000.000001"
 
 
 def test_a_group_message_is_a_group_and_answered_in_its_thread() -> None:
     found = heard(said("<@UMNEME> hi", channel="G1", channel_type="mpim"))
-    assert found.message.conversation.kind is ConversationKind.GROUP
-    assert found.message.conversation.address["thread_ts"] == TS
+    assert found.conversation.kind is ConversationKind.GROUP
+    assert found.conversation.address["thread_ts"] == TS
     assert read(said("hi", channel="G1", channel_type="mpim"), BOT) is None
 
 
@@ -99,9 +99,9 @@ def test_an_edit_replaces_and_both_events_of_it_agree() -> None:
     before = in_channel("<@UMNEME> helo")
     after = in_channel("<@UMNEME> hello", edited={"user": "UANA", "ts": "1700000005.000000"})
     found = heard(changed(before, after))
-    assert found.message.event == f"C1:{TS}:edit:1700000005.000000"
-    assert found.message.replaces == f"C1:{TS}"
-    assert found.message.sent_at == datetime(2023, 11, 14, 22, 13, 25, tzinfo=UTC)
+    assert found.event == f"C1:{TS}:edit:1700000005.000000"
+    assert found.replaces == f"C1:{TS}"
+    assert found.sent_at == datetime(2023, 11, 14, 22, 13, 25, tzinfo=UTC)
     mention = {**after, "type": "app_mention"}
     del mention["channel_type"]
     assert heard(mention) == found
@@ -148,6 +148,22 @@ def test_who_is_no_person_is_not_heard(event: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "is_outsider"),
+    [
+        ({"team": "T1"}, False),
+        ({"team": "T1", "user_team": "T1", "source_team": "T1"}, False),
+        ({"team": "T2"}, True),
+        ({"team": "T1", "user_team": "T2"}, True),
+        ({"team": "T1", "source_team": "T2"}, True),
+        ({"user_team": None, "team": 7}, False),
+    ],
+)
+def test_who_writes_from_another_team_is_an_outsider(fields: dict[str, Any], is_outsider: bool) -> None:
+    for event in (said(**fields), in_channel("<@UMNEME> hi", **fields)):
+        assert heard(event).sender.outsider is is_outsider
+
+
+@pytest.mark.parametrize(
     ("raw", "text"),
     [
         ("a &lt;b&gt; &amp; &amp;lt;", "a <b> & &lt;"),
@@ -187,7 +203,7 @@ def test_what_others_wrote_is_enclosed() -> None:
                 {"color": "red"},
             ],
         )
-    ).message
+    )
     assert message.text == "look\nok?\n```\n> code\n```"
     assert [(enclosure.kind, enclosure.text) for enclosure in message.enclosures] == [
         (EnclosureKind.QUOTED, "they <said>\nthis"),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from telegram import Update
 
-from bots.telegram.mapping import BotAccount, to_incoming
+from bots.telegram.mapping import SHARED_ACCOUNTS, BotAccount, to_incoming
 from core.messages import ConversationKind, Enclosure, EnclosureKind, IncomingMessage
 from tests.standins.telegram_chats import Json, automatic_entities, person, units
 
@@ -227,6 +227,8 @@ def test_what_isnt_text_is_named(fields: Json, line: str) -> None:
     [
         message("beep", **{"from": {**BOT, "id": 55}}),
         message("@mneme_bot hi", chat=GROUP, sender_chat=GROUP),
+        *(message("@mneme_bot hi", chat=GROUP, **{"from": person(id)}) for id in SHARED_ACCOUNTS),
+        *(message("I like tea", **{"from": person(id)}) for id in SHARED_ACCOUNTS),
         message("/start@other_bot"),
         message(pinned_message=message("x")),
         message(chat=GROUP, new_chat_members=[BOT]),

@@ -14,8 +14,8 @@ from core.privacy.audience import PRIVATE, Origin, may_read
 from core.reply.wall import Gathered, KeptOut, within
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
-DIRECT = Conversation("dm", "paper", ConversationKind.DIRECT, "ana", {})
-GROUP = Conversation("team", "paper", ConversationKind.GROUP, "team", {})
+DIRECT = Conversation("dm", "paper", "desk", ConversationKind.DIRECT, "ana", {})
+GROUP = Conversation("team", "paper", "desk", ConversationKind.GROUP, "team", {})
 
 
 def line(id: str, user: str, audience: str) -> Line:
