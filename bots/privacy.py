@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bots.command import prepared
+from bots.user import user
 from core.errors import ConfigurationError
 
 privacy = typer.Typer(
@@ -37,7 +38,7 @@ def report(
     from core.rights import privacy_report
 
     settings, now = prepared(), datetime.now(UTC)
-    commands = set(re.findall(r"`(/\w+)", HELP))
+    commands = _commands(HELP)
     if as_json:
         print(json.dumps(privacy_report.as_json(settings, commands, now), ensure_ascii=False, indent=2))
         return
@@ -47,6 +48,18 @@ def report(
         return
     _put(out, {"report.md": made.markdown(), "report.html": made.html()}, replace=replace)
     print(f"Written to {out / 'report.md'} and report.html beside it.")
+
+
+def _commands(help_text: str) -> set[str]:
+    """What there is: as a person reads it in the help, and as an operator finds it here."""
+    said = re.findall(r"`((/[a-z]+)(?: [a-z]+)?)", help_text)
+    ours = {"user": user, "privacy": privacy}
+    run = {
+        f"mneme {group} {each.name or (each.callback and each.callback.__name__)}"
+        for group, commands in ours.items()
+        for each in commands.registered_commands
+    }
+    return {text for pair in said for text in pair} | run
 
 
 def _put(folder: Path, files: dict[str, str], *, replace: bool) -> None:

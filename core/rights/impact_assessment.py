@@ -31,7 +31,10 @@ RISKS = (
         "what is said of others is kept as the speaker's own memory and never used for anybody else",
     ),
     ("Text from elsewhere gives orders", "it is marked as data in the prompt and never becomes a memory"),
-    ("Too much is kept for too long", "a person can forget single memories or everything at any time"),
+    (
+        "Too much is kept for too long",
+        "a person can forget single memories or everything, pause, or talk incognito at any time",
+    ),
 )
 """What may go wrong for people, and what the code does about it."""
 

@@ -26,22 +26,33 @@ RIGHTS = (
     (
         "to be told",
         "13, 14",
-        (),
+        ("mneme privacy report",),
         "where the data is processed and how to say no is to be told at first contact",
     ),
-    ("of access", "15", ("/memory", "/export"), "each memory is shown with the message that it came from"),
-    ("to rectification", "16", ("/forget", "/memory"), "a correction is kept with its source"),
+    (
+        "of access",
+        "15",
+        ("/memory", "/page", "/export", "mneme user show", "mneme user export"),
+        "each memory is shown with the message that it came from",
+    ),
+    ("to rectification", "16", ("/memory edit", "/forget"), "a correction is kept with its source"),
     (
         "to erasure",
         "17",
-        ("/forget", "/erase"),
+        ("/forget", "/erase", "mneme user erase"),
         "the words go from the transcript, the index and summaries, too",
     ),
-    ("to restriction", "18", ("/pause", "/incognito"), "nothing new is remembered meanwhile"),
-    ("to portability", "20", ("/export",), "in a documented format"),
+    (
+        "to restriction",
+        "18",
+        ("/pause", "/incognito", "/memory mute"),
+        "nothing new is remembered meanwhile; or a memory is kept and not used",
+    ),
+    ("to portability", "20", ("/export", "mneme user export"), "as JSON by a documented schema"),
     ("to object", "21", ("/pause", "/erase"), "by stopping, too: nothing is processed of who doesn't write"),
 )
-"""Article, commands that serve it, and a word on it. Commands that this version hasn't got aren't shown."""
+"""Article, commands that serve it (a person's begin with "/"), and a word on it. Those that this version
+hasn't got aren't shown."""
 
 
 def as_json(settings: Settings, commands: Collection[str], made_at: datetime) -> dict[str, Any]:
@@ -89,7 +100,8 @@ def _table(name: str, found: Columns, kept: dict[Kept, str]) -> dict[str, Any]:
 
 
 def write(settings: Settings, commands: Collection[str], made_at: datetime) -> Document:
-    """The whole report. `commands` are those that a person can send, such as "/forget".
+    """The whole report. `commands` are those that a person can send ("/forget") or an operator can run
+    ("mneme user erase").
 
     Raises:
         ConfigurationError: `DATABASE_URL` can't be read.
@@ -211,7 +223,9 @@ def _rights(report: Document, commands: Collection[str]) -> None:
     rows: list[tuple[Text, ...]] = []
     for right, article, served, word in RIGHTS:
         there = [each for each in served if each in commands]
-        by: Text = Code(", ".join(there)) if there else Blank("how you serve this: no command does")
-        rows.append((f"Right {right}", f"Art. {article}", by, word))
-    report.table(("Right", "Article", "By themselves", "Note"), rows)
+        theirs = [each for each in there if each.startswith("/")]
+        yours = [each for each in there if each not in theirs]
+        by: Text = _names(theirs) if there else Blank("how you serve this: no command does")
+        rows.append((f"Right {right}", f"Art. {article}", by, _names(yours), word))
+    report.table(("Right", "Article", "By themselves", "By you", "Note"), rows)
     report.say("For what a command can't do they turn to: ", Blank("an address that is read"))

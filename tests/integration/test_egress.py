@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from core.settings import Settings
-from core.storage.database import database_url, upgrade
 from tests.conftest import make_settings
+from tests.integration.remembering import ONE_DATABASE
 from tests.processes import Mneme, a_mneme, environment, until
 from tests.servers import free_port
 from tests.standins.model import ELSEWHERE, ModelStandIn
@@ -22,8 +22,11 @@ ANA = 1001
 ATTEMPTS = """
 import asyncio, json, smtplib, socket, sys, time, urllib.request
 import aiohttp, httpx, openai, redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from bots.command import prepared
 prepared()
+ONCE = Retry(NoBackoff(), 0)
 here, port = sys.argv[1], int(sys.argv[2])
 
 async def by_aiohttp(url):
@@ -45,7 +48,7 @@ attempts = {
     "urllib": lambda host: urllib.request.urlopen(f"http://{host}:{port}/").status,
     "socket": lambda host: socket.create_connection((host, port)).close(),
     "datagram": datagram,
-    "redis": lambda host: redis.Redis(host, port, protocol=2).ping(),
+    "redis": lambda host: redis.Redis(host, port, retry=ONCE).ping(),
     "smtp": lambda host: smtplib.SMTP(host, port),
     "openai": lambda host: openai.OpenAI(base_url=f"http://{host}:{port}", api_key="k", max_retries=0)
         .models.list(),
@@ -68,13 +71,7 @@ print(json.dumps({f"{name} to {host}": outcome(attempt, host)
                   for host in (here, "198.51.100.1", "leak.example") for name, attempt in attempts.items()}))
 """
 
-pytestmark = pytest.mark.timeout(150)
-
-
-@pytest.fixture
-def empty_database(tmp_path: Path) -> str:
-    """SQLite: what is tested here doesn't hang on the kind of record."""
-    return f"sqlite:///{tmp_path / 'mneme.db'}"
+pytestmark = [pytest.mark.timeout(150), ONE_DATABASE]
 
 
 def local(settings: Settings, **given: object) -> Settings:
@@ -147,7 +144,6 @@ async def telegram() -> AsyncIterator[TelegramStandIn]:
 @pytest.fixture
 async def mneme(settings: Settings, telegram: TelegramStandIn, tmp_path: Path) -> AsyncIterator[Mneme]:
     chosen = local(settings, telegram_bot_token=telegram.token, telegram_api_base_url=telegram.url)
-    upgrade(database_url(chosen))
     (tmp_path / "logs").mkdir()
     async with a_mneme(chosen, tmp_path / "logs") as made:
         yield made

@@ -14,7 +14,7 @@ from core.settings import Settings
 from core.storage.schema import metadata
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-COMMANDS = frozenset({"/memory", "/forget"})
+COMMANDS = frozenset({"/memory", "/forget", "mneme user erase"})
 
 
 def settings(**given: Any) -> Settings:
@@ -65,8 +65,9 @@ def test_every_table_with_every_column_is_in_it() -> None:
 
 def test_a_right_names_only_commands_that_there_are() -> None:
     rights = part(text(), "Rights of people")
-    assert "`/memory`" in rights
-    assert "/export" not in rights
+    assert "| `/memory` | none |" in rights
+    assert "| `/forget` | `mneme user erase` |" in rights
+    assert "export" not in rights
     assert "[To be filled in: how you serve this" in rights
 
 
