@@ -30,7 +30,7 @@ class WebChannel(ScreenOutlet):
         rendering = Rendering()
         self._gate = Gate(app.sign_in, rendering, app.settings.public_url)
         self._pages = Pages(app, self._gate, rendering)
-        book = Book(rendering)
+        book = Book(app, rendering)
         self._page = MemoryPage(app, book)
         self._privacy = PrivacyPage(app, self._gate, rendering, book)
         token = app.settings.telegram_bot_token
@@ -71,6 +71,8 @@ class WebChannel(ScreenOutlet):
             "/messages/{id:[0-9a-f]{32}}/forget": page.forget_message,
             "/memories/{id:[0-9a-f]{32}}/edit": page.edit,
             "/memories/{id:[0-9a-f]{32}}/{mark:pin|unpin|mute|unmute}": page.mark,
+            "/pause": privacy.pause,
+            "/resume": privacy.resume,
             "/export": privacy.export,
             "/erase": privacy.erase,
         }

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from bots.web.pages import MEMORY, see
 from bots.web.rendering import Rendering
+from core.app import App
 from core.memory.corrections import MAX_CHARS
 from core.privacy.audience import PRIVATE
 from core.users.sign_in import Visitor
@@ -23,15 +24,17 @@ DONE = "done"
 class Book:
     """Shows one of the parts, named as the texts' table "memory" has it, to its visitor."""
 
-    def __init__(self, rendering: Rendering) -> None:
+    def __init__(self, app: App, rendering: Rendering) -> None:
+        self._app = app
         self._rendering = rendering
 
-    def page(
+    async def page(
         self, request: web.Request, visitor: Visitor, template: str, part: str, **values: object
     ) -> web.Response:
         texts = self._rendering.catalogue.of(request)
         frame = {
             "name": visitor.name,
+            "is_paused": await self._app.switches.is_paused(visitor.user_id),
             "has_chat": visitor.account is not None,
             "parts_of_it": PARTS,
             "part": part,

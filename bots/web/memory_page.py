@@ -46,10 +46,12 @@ class MemoryPage:
         kind = request.query.get("kind")
         if words:
             found = await self._app.overview.search(visitor.user_id, words)
-            return self._book.page(request, visitor, "memory_found.html", "topics", words=words, found=found)
+            return await self._book.page(
+                request, visitor, "memory_found.html", "topics", words=words, found=found
+            )
         if kind is None:
             topics = await self._app.overview.topics(visitor.user_id, each=OF_EACH_TOPIC)
-            return self._book.page(request, visitor, "memory_topics.html", "topics", topics=topics)
+            return await self._book.page(request, visitor, "memory_topics.html", "topics", topics=topics)
         if kind not in list(Kind):
             raise Refused(404, "no_memory")
         page = _page_number(request)
@@ -57,7 +59,7 @@ class MemoryPage:
             visitor.user_id, Kind(kind), offset=ON_A_PAGE * (page - 1), limit=ON_A_PAGE
         )
         values = {"kind": kind, "leaf": leaf, **_pages(request, leaf.count > ON_A_PAGE * page)}
-        return self._book.page(request, visitor, "memory_kind.html", "topics", **values)
+        return await self._book.page(request, visitor, "memory_kind.html", "topics", **values)
 
     async def timeline(self, request: web.Request, visitor: Visitor) -> web.Response:
         """GET /memory/timeline: what holds and what held, month by month, newest first."""
@@ -67,7 +69,7 @@ class MemoryPage:
         )
         months = [(month, list(held)) for month, held in groupby(leaf.entries, key=_month)]
         values = {"months": months, **_pages(request, leaf.count > ON_A_PAGE * page)}
-        return self._book.page(request, visitor, "memory_timeline.html", "timeline", **values)
+        return await self._book.page(request, visitor, "memory_timeline.html", "timeline", **values)
 
     async def words(self, request: web.Request, visitor: Visitor) -> web.Response:
         """GET /memory/words: statements of which no memory was made."""
@@ -77,12 +79,12 @@ class MemoryPage:
                 connection, visitor.user_id, limit=ON_A_PAGE + 1, offset=ON_A_PAGE * (page - 1)
             )
         values = {"statements": statements[:ON_A_PAGE], **_pages(request, len(statements) > ON_A_PAGE)}
-        return self._book.page(request, visitor, "memory_words.html", "words", **values)
+        return await self._book.page(request, visitor, "memory_words.html", "words", **values)
 
     async def replies(self, request: web.Request, visitor: Visitor) -> web.Response:
         """GET /memory/replies: what of the memory was used for the last replies."""
         replies = await self._app.last_replies.of_user(visitor.user_id, limit=REPLIES)
-        return self._book.page(request, visitor, "memory_replies.html", "replies", replies=replies)
+        return await self._book.page(request, visitor, "memory_replies.html", "replies", replies=replies)
 
     async def forget_memory(self, request: web.Request, visitor: Visitor) -> web.Response:
         """POST /memory/memories/ID/forget: the memory goes, and the words that it rests on."""

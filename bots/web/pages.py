@@ -35,7 +35,11 @@ class Pages:
             return self._rendering.page(request, "welcome.html", {})
         if visitor.account is None:
             return see(MEMORY)
-        values = {"name": visitor.account, "is_on_trial": self._app.settings.mneme_on_trial}
+        values = {
+            "name": visitor.account,
+            "is_on_trial": self._app.settings.mneme_on_trial,
+            "is_paused": await self._app.switches.is_paused(visitor.user_id),
+        }
         return self._rendering.page(request, "chat.html", values)
 
     async def offer_sign_in(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""The part of the page for what a person may ask for: a copy of all, and to be erased, with a receipt."""
+"""The part of the page for what a person may ask for: a pause, a copy of all, and to be erased."""
 
 import asyncio
 
@@ -23,7 +23,17 @@ class PrivacyPage:
 
     async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
         """GET /memory/privacy."""
-        return self._book.page(request, visitor, "memory_privacy.html", "privacy")
+        return await self._book.page(request, visitor, "memory_privacy.html", "privacy")
+
+    async def pause(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/pause: nothing of what the visitor says is kept, anywhere."""
+        await self._app.switches.pause(visitor.user_id)
+        return back(await form_body(request), "paused")
+
+    async def resume(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/resume: it is kept again; what they said meanwhile is destroyed."""
+        await self._app.switches.resume(visitor.user_id)
+        return back(await form_body(request), "resumed")
 
     async def export(self, request: web.Request, visitor: Visitor) -> web.Response:
         """POST /memory/export: all that is kept of the visitor, as a zip file to save."""

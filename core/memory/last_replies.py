@@ -39,7 +39,7 @@ class LastReplies:
         answered = exists().where(messages.c.turn_id == turns.c.id, messages.c.role == "assistant")
         newest = (
             select(turns.c.id, turns.c.finished_at, turns.c.account_sealed)
-            .where(turns.c.user_id == user_id, turns.c.account_sealed.is_not(None), answered)
+            .where(turns.c.user_id == user_id, turns.c.kept, turns.c.account_sealed.is_not(None), answered)
             .order_by(turns.c.id.desc())
             .limit(limit)
         )

@@ -114,6 +114,27 @@ async def test_a_memory_is_corrected_marked_and_its_refusals_are_told(service: W
         assert "Is allergic to peanuts" in answer.text  # its history
 
 
+async def test_a_pause_is_begun_shown_and_ended_here(service: WebService) -> None:
+    paused = "Paused: I keep nothing of what you say."
+    async with service.visit("ana") as ana:
+        answer = await ana.client.post("/memory/pause", data={"back": "/memory/privacy"})
+        assert answer.headers["location"] == "/memory/privacy?done=paused"
+        for path in ("", "/timeline", "/privacy"):
+            assert paused in await page(ana, path), path
+        assert paused in (await ana.client.get("/")).text
+        await ana.say(HERON)
+        assert HERON not in await page(ana, "/words")
+        assert HERON not in await page(ana, "/replies")
+        assert "You wrote" not in await page(ana, "/replies")
+        assert HERON not in await page(ana, q="river")
+        await ana.client.post("/memory/resume", data={"back": "/memory/privacy"})
+        assert paused not in await page(ana)
+        await ana.say("I sing in a choir.")
+        shown = await page(ana, "/words")
+        assert "I sing in a choir." in shown
+        assert HERON not in shown
+
+
 async def test_everything_can_be_taken_along(service: WebService) -> None:
     async with service.visit("ana") as ana, service.visit("ben") as ben:
         await tell(service, ana)
