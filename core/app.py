@@ -33,6 +33,7 @@ from core.memory.notes import Notes
 from core.memory.overview import Overview
 from core.memory.recall import Recaller
 from core.memory.reindexing import Reindexing
+from core.memory.special import SpecialCategories
 from core.memory.summary import Summaries
 from core.memory.transcript import Transcript
 from core.privacy.keys import MasterKey, load_master_key
@@ -42,10 +43,12 @@ from core.reply.commands import Commands
 from core.reply.context import Context
 from core.reply.discretion import Discretion
 from core.reply.door_commands import DoorCommands
+from core.reply.first_contact import FirstContact
 from core.reply.memory_commands import MemoryCommands
 from core.reply.page_link import PageLink
 from core.reply.prompt import EXAMPLES
 from core.reply.switch_commands import SwitchCommands
+from core.rights.consent import Consent
 from core.rights.erasure import Erasure
 from core.rights.erasure_list import ErasureList
 from core.rights.export import Export
@@ -103,6 +106,7 @@ class App:
     job_runner: JobRunner
     corrections: Corrections
     switches: Switches
+    consent: Consent
     dead_letters: DeadLetters
     dead_jobs: DeadJobs
     outlets: MutableMapping[str, Outlet]
@@ -164,7 +168,8 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         outlets: dict[str, Outlet] = {}
         outbox = Outbox(database, turns, outlets, pacer, master, clock)
 
-        transcript = Transcript(vault, clock)
+        special = SpecialCategories(asks=settings.special_categories == "ask")
+        transcript = Transcript(vault, clock, special)
         summaries = Summaries(vault)
         memories = Memories(vault, master, clock)
         forgetting = Forgetting(database, vault, transcript, memories, summaries)
@@ -213,6 +218,8 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         )
 
         switches = Switches(database, clock)
+        notes = Notes(memories)
+        consent = Consent(database, transcript, memories, forgetting, notes, clock)
         answerer = Answerer(
             database=database,
             vault=vault,
@@ -234,7 +241,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             transcript=transcript,
             summaries=summaries,
             memories=memories,
-            notes=Notes(memories),
+            notes=notes,
             forgetting=forgetting,
             erasure=erasure,
             indexer=indexer,
@@ -245,7 +252,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
                 DoorCommands(database, access),
                 MemoryCommands(database, screen, transcript, memories, forgetting, recaller, corrections),
                 PageLink(sign_in, settings),
-                SwitchCommands(switches),
+                SwitchCommands(switches, consent),
                 switches,
                 on_trial=settings.mneme_on_trial,
             ),
@@ -253,6 +260,8 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             budget=budget,
             switches=switches,
             discretion=Discretion(database, lexicons, transcript, memories),
+            consent=consent,
+            first_contact=FirstContact(settings, clock),
             clock=clock,
             reply_tokens=settings.reply_tokens,
             fold_messages=settings.fold_messages,
@@ -299,6 +308,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             job_runner=job_runner,
             corrections=corrections,
             switches=switches,
+            consent=consent,
             dead_letters=DeadLetters(database, vault, clock),
             dead_jobs=DeadJobs(database, clock),
             outlets=outlets,

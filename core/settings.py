@@ -189,6 +189,17 @@ class Settings(BaseSettings):
         "0: never.",
     )
 
+    special_categories: Literal["ask", "keep"] = Field(
+        "ask",
+        description="What people tell of their health, belief, origin, politics, union or love is remembered "
+        "with their consent (ask), or like all else (keep), as within your own household.",
+    )
+    privacy_notice: bool = Field(
+        True,
+        description="On first contact, tell people what is kept, where it is processed, how to say no, and "
+        "who needs a parent's consent.",
+    )
+
     # Budgets
     tokens_per_user_day: int = Field(
         0, ge=0, description="The most tokens a person may spend in a day (UTC); 0: no limit."

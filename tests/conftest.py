@@ -143,6 +143,8 @@ def make_settings(**values: object) -> Settings:
         "sweep_seconds": 0.5,
         "idle_seconds": 0,
         "consolidate_seconds": 0,
+        "special_categories": "keep",
+        "privacy_notice": False,
         "http_port": 0,
     }
     return Settings(_env_file=None, **(impatient | values))  # type: ignore[call-arg, arg-type]

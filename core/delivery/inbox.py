@@ -68,6 +68,8 @@ class Waiting:
     edits: str | None
     declined: str | None
     """The line that its sender gets instead of an answer: it can't be a message."""
+    language: str | None = None
+    """Its sender's, as the platform tells it, such as "pt-br"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +298,7 @@ def _written(message: IncomingMessage) -> dict[str, Any]:
         "enclosures": [],
         "sent_at": message.sent_at.astimezone(message.sender.zone).isoformat(),
         "reply_to": message.reply_to,
+        "language": message.sender.language,
     }
 
 
@@ -312,4 +315,5 @@ def read_waiting(row: Mapping[str, Any], box: Box) -> Waiting:
         reply_to=payload["reply_to"],
         edits=payload.get("edits"),
         declined=payload.get("declined"),
+        language=payload.get("language"),
     )

@@ -13,7 +13,6 @@ from core.delivery.conversations import Conversations
 from core.delivery.turns import TurnState
 from core.errors import InvalidMessage
 from core.llm.language import language_of
-from core.memory.asserted import is_statement
 from core.memory.changes import memory_entry, message_entry, queue_change, take_back
 from core.memory.claims import Claim, Derivation, Kind, Memories, Memory
 from core.memory.dates import Period, mentioned
@@ -41,6 +40,10 @@ words must stand in the record to be cited, but nobody said them in a talk, and 
 NO_WORDS = "Tell me what to remember instead: `/memory edit 2 I live in Porto`."
 TOO_LONG = f"That is too long for one memory: please say it in at most {MAX_CHARS} characters."
 TOO_LONG_TO_PIN = f"That is too long to be pinned: please say it in at most {MAX_PINNED_CHARS} characters."
+NEEDS_CONSENT = (
+    "That may tell of your health, belief, origin, politics or love. I remember such things only if you "
+    "agree: `/consent yes`."
+)
 ENOUGH_PINNED = f"{MOST_PINNED} memories are pinned already. Please unpin one first."
 
 
@@ -89,7 +92,7 @@ class Corrections:
         which the old words may stand in a prompt begin afresh.
 
         Raises:
-            InvalidMessage: blank or too long.
+            InvalidMessage: blank, too long, or of a kind that they don't let be remembered.
         """
         text = " ".join(clean(text).split())
         if not text:
@@ -104,6 +107,8 @@ class Corrections:
             old = await self._held(connection, user_id, made or memory_id)
             if old is None or old.text == text:
                 return old is not None or made is not None
+            if not await self._transcript.may_keep(connection, user_id, text):
+                raise InvalidMessage(NEEDS_CONSENT)
             line = await self._write_down(connection, user_id, text, said)
             await self._memories.correct(connection, user_id, old, _claim(old, line, days))
             await keep_back(connection, user_id)
@@ -260,7 +265,8 @@ class Corrections:
             await queue_change(connection, user_id, memory_entry(memory_id))
         if at is None:
             for line in (await self._transcript.of_user(connection, user_id, cited)).values():
-                said = is_statement(line.text.replace(FORGOTTEN, ""))
+                words = line.text.replace(FORGOTTEN, "")
+                said = await self._transcript.is_to_be_remembered(connection, user_id, words)
                 page = select(conversations.c.id).where(conversations.c.channel == PAGE)
                 spoken = update(messages).where(
                     messages.c.id == line.id, messages.c.conversation_id.not_in(page)

@@ -4,7 +4,6 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.delivery.inbox import UNANSWERED_STATES, InboxState
-from core.memory.asserted import is_statement
 from core.memory.changes import memory_entry, message_entry, queue_change, take_back
 from core.memory.claims import Derivation, Memories
 from core.memory.marks import keep_back
@@ -171,13 +170,14 @@ class Forgetting:
                     update(sources).where(here).values(span_start=span[0], span_end=span[1])
                 )
         box = await self._vault.box(connection, user_id)
+        says = await self._transcript.is_to_be_remembered(connection, user_id, text.replace(FORGOTTEN, ""))
         is_kept = select(turns.c.kept).where(turns.c.id == messages.c.turn_id).scalar_subquery()
         await connection.execute(
             update(messages)
             .where(messages.c.id == message_id)
             .values(
                 text_sealed=box.seal(text, TEXT),
-                remembered=case((is_kept, is_statement(text.replace(FORGOTTEN, ""))), else_=False),
+                remembered=case((is_kept, says), else_=False),
             )
         )
         await keep_back(connection, user_id)

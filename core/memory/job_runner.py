@@ -165,6 +165,9 @@ class JobRunner:
         await self._index(writers)
 
     async def _learn(self, connection: AsyncConnection, writer: str, claim: Claim) -> None:
+        quote = claim.line.text[claim.start : claim.end]
+        if not await self._transcript.may_keep(connection, writer, f"{claim.text}\n{quote}"):
+            return
         outdated = await self._corrections.outdated(connection, writer, claim)
         if outdated is None:
             await self._memories.learn(connection, writer, claim)

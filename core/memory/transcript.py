@@ -12,6 +12,7 @@ from core.clock import Clock
 from core.delivery.turns import Turn
 from core.memory.asserted import is_statement
 from core.memory.changes import message_entry, queue_change
+from core.memory.special import SpecialCategories
 from core.privacy.vault import Vault
 from core.storage.database import new_id
 from core.storage.schema import conversations, keys, messages, sources, turns
@@ -60,9 +61,18 @@ class Statement:
 class Transcript:
     """Reads and writes messages. All calls take part in the caller's transaction."""
 
-    def __init__(self, vault: Vault, clock: Clock) -> None:
+    def __init__(self, vault: Vault, clock: Clock, special: SpecialCategories) -> None:
         self._vault = vault
         self._clock = clock
+        self._special = special
+
+    async def may_keep(self, connection: AsyncConnection, user_id: str, text: str) -> bool:
+        """Whether the user lets what the text says be remembered."""
+        return await self._special.may_keep(connection, user_id, text)
+
+    async def is_to_be_remembered(self, connection: AsyncConnection, user_id: str, text: str) -> bool:
+        """Whether what the user wrote is a statement, and one that they let be remembered."""
+        return is_statement(text) and await self.may_keep(connection, user_id, text)
 
     async def record(
         self, connection: AsyncConnection, turn: Turn, reply: str | None, *, kept: bool = True
@@ -97,7 +107,8 @@ class Transcript:
                 continue
             text = row.pop("text")
             row_id = new_id()
-            remembered = kept and row["role"] == "user" and is_statement(text)
+            is_own = kept and row["role"] == "user"
+            remembered = is_own and await self.is_to_be_remembered(connection, turn.user_id, text)
             await connection.execute(
                 insert(messages).values(
                     **row,

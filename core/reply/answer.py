@@ -38,9 +38,11 @@ from core.reply.commands import Commands, is_command
 from core.reply.context import Briefing, Context, Course
 from core.reply.discretion import Discretion
 from core.reply.draft import Draft
+from core.reply.first_contact import FirstContact
 from core.reply.leaving import confirms_erasure, told
 from core.reply.metrics import KEPT_OUT, LANE_WAIT_SECONDS, MESSAGES, REPLY_SECONDS
-from core.reply.switch_commands import MARKS
+from core.reply.switch_commands import CONSENT_QUESTION, MARKS
+from core.rights.consent import Consent
 from core.rights.erasure import Erasure
 from core.rights.switches import Mode, Switches
 from core.storage.database import Database
@@ -62,6 +64,9 @@ NO_MODEL = "I can't reach my language model right now. Please write to me again 
 BROKEN_MODEL = "My language model doesn't accept what I send it. Whoever runs me finds the reason in my log."
 UNSURE = "I can't tell whether my answer to this reached you. If it is missing or cut off, please ask again."
 BROKEN = "Something went wrong on my side, and I couldn't answer this. Please try again."
+
+BELOW = "\n\n———\n\n"
+"""What stands below is told beside the answer, and isn't part of the talk."""
 
 log = structlog.get_logger()
 
@@ -93,6 +98,8 @@ class Answerer:
         budget: Budget,
         switches: Switches,
         discretion: Discretion,
+        consent: Consent,
+        first_contact: FirstContact,
         clock: Clock,
         reply_tokens: int,
         fold_messages: int,
@@ -118,6 +125,8 @@ class Answerer:
         self._budget = budget
         self._switches = switches
         self._discretion = discretion
+        self._consent = consent
+        self._first_contact = first_contact
         self._clock = clock
         self._reply_tokens = reply_tokens
         self._fold_messages = fold_messages
@@ -194,6 +203,8 @@ class Answerer:
         else:
             text = turn.messages[0].declined or await self._commands.run(turn, user, mode)
         async with self._database.write() as connection:
+            asides = await self._first_contact.told(connection, turn)
+            text += "".join(BELOW + aside for aside in asides)
             await self._turns.compose(connection, turn, text)
         return text, turn
 
@@ -237,14 +248,24 @@ class Answerer:
                 # The lane before what is noted of its person, as whoever forgets them: or both wait for ever.
                 await self._turns.fence(connection, turn.lease)
                 text = "\n\n".join([text, *await self._notes(connection, turn, course, mode)])
+            text += "".join(BELOW + aside for aside in await self._asides(connection, turn, mode))
             if not mode.keeps:
                 text = f"{text}\n\n{MARKS[mode]}"
             await self._turns.compose(connection, turn, text)
         return text
 
+    async def _asides(self, connection: AsyncConnection, turn: Turn, mode: Mode) -> list[str]:
+        """What is told apart from the answer, once to each person."""
+        asides = await self._first_contact.told(connection, turn)
+        if mode.keeps and await self._consent.is_to_be_asked(connection, turn):
+            asides.append(CONSENT_QUESTION)
+        return asides
+
     async def _notes(self, connection: AsyncConnection, turn: Turn, course: Course, mode: Mode) -> list[str]:
         """What is told beside the answer, each once: that memory rests, that the budget runs out."""
-        asked = self._noting.asked([m.text for m in turn.messages])
+        texts = [m.text for m in turn.messages]
+        may_keep = [await self._transcript.may_keep(connection, turn.user_id, text) for text in texts]
+        asked = self._noting.asked([text for text, may in zip(texts, may_keep, strict=True) if may])
         notes = [NOTED.format(fact) for fact in asked] if mode.keeps else [NOT_KEPT] * bool(asked)
         if not notes and asks_to_remember(turn.text) and any(m.enclosures for m in turn.messages):
             notes.append(NOT_NOTED)
@@ -301,12 +322,14 @@ class Answerer:
 
     async def _keep(self, connection: AsyncConnection, turn: Turn, reply: str | None, mode: Mode) -> None:
         """Writes the turn into the transcript, for later turns and the memory's jobs."""
+        spoken = reply and reply.removesuffix(f"\n\n{MARKS.get(mode, '')}").split(BELOW)[0]
+        written = await self._transcript.record(connection, turn, spoken, kept=mode.keeps)
         if not mode.keeps:
-            unmarked = reply and reply.removesuffix(f"\n\n{MARKS[mode]}")
-            await self._transcript.record(connection, turn, unmarked, kept=False)
             return
-        written = await self._transcript.record(connection, turn, reply)
-        await self._noting.keep(connection, turn.user_id, written)
+        lines = [
+            line for line in written if await self._transcript.may_keep(connection, turn.user_id, line.text)
+        ]
+        await self._noting.keep(connection, turn.user_id, lines)
         await self._jobs.schedule_extraction(connection, turn.conversation.id)
         await self._fold_if_long(connection, turn)
 

@@ -29,6 +29,7 @@ I'm **Mneme**, an assistant that remembers what you tell me. Just write to me.
 - `/forget NUMBER` – forget one of these, `/forget everything` – all of it
 - `/undo` – forget what you last asked me to remember here
 - `/pause` – keep nothing of what you say from now on; `/resume` ends that
+- `/consent` – whether I remember what you tell me of your health, belief, origin, politics or love
 - `/incognito` – the same for this conversation, in which I recall nothing either; `/incognito off` ends it
 - `/erase` – erase all of you here, with a receipt
 - `/page` – all of this as a page, to search and correct; sent in private only
@@ -121,6 +122,8 @@ class Commands:
                 return await self._switch.resume(user)
             case "incognito":
                 return await self._switch.incognito(turn, user, command.rest)
+            case "consent":
+                return await self._switch.consent(user, command.rest)
             case "undo":
                 return await self._memory.undo(turn, user)
             case "erase":

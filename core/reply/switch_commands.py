@@ -1,7 +1,8 @@
-"""What a person switches by a command: whether anything is kept of what they say."""
+"""What a person switches by a command: whether anything is kept of what they say, and what of it."""
 
 from core.delivery.turns import Turn
 from core.messages import ConversationKind
+from core.rights.consent import Consent
 from core.rights.switches import REST, Mode, Switches
 from core.users.people import User
 
@@ -30,6 +31,21 @@ NOT_HERE = (
     "Others read this conversation, so it can't be incognito: write to me in private. `/pause` has me keep "
     "nothing of what you say, here as well."
 )
+SPECIAL = "your health, belief, origin, politics, union or love"
+CONSENT_QUESTION = (
+    f"_You may have told me something about {SPECIAL}. I remember such things only if you agree: "
+    "`/consent yes`, and this is remembered, too; `/consent no`, and I make no memory of any._"
+)
+AGREED = f"Thank you. I remember from now on what you tell me about {SPECIAL}. `/consent no` takes that back."
+AGREED_TO = (
+    "Thank you. I remember what you tell me about {}, with {} of your last messages. "
+    "`/consent no` takes that back."
+)
+REFUSED = f"I make no memory of what you tell me about {SPECIAL}. `/consent yes` changes that."
+SURE_TO_REFUSE = "That forgets {} memories and messages that may tell of {}. Send `/consent no yes` to do it."
+REFUSED_WITH = "Done: {} memories and messages are forgotten. From now on I make no memory of such things."
+CONSENT_WHICH = "`/consent yes` lets me remember what you tell me about {}, `/consent no` doesn't. {}"
+ANSWERS = {True: "You agreed.", False: "You didn't agree.", None: "You haven't said yet, so I don't."}
 MARKS = {
     Mode.PAUSED: "_Paused: I keep nothing of this. `/resume` ends that._",
     Mode.INCOGNITO: "_Incognito: I recall nothing and keep nothing of this. `/incognito off` ends that._",
@@ -38,10 +54,11 @@ MARKS = {
 
 
 class SwitchCommands:
-    """Runs `/pause`, `/resume` and `/incognito`; each gives the reply's text."""
+    """Runs `/pause`, `/resume`, `/incognito` and `/consent`; each gives the reply's text."""
 
-    def __init__(self, switches: Switches) -> None:
+    def __init__(self, switches: Switches, consent: Consent) -> None:
         self._switches = switches
+        self._consent = consent
 
     async def pause(self, user: User) -> str:
         await self._switches.pause(user.id)
@@ -62,3 +79,20 @@ class SwitchCommands:
         if on:
             return INCOGNITO
         return STILL_PAUSED if await self._switches.is_paused(user.id) else NOT_INCOGNITO
+
+    async def consent(self, user: User, rest: str) -> str:
+        """`/consent yes`, `/consent no`, and `/consent no yes` where something is to be forgotten."""
+        match rest.casefold().split():
+            case ["yes"]:
+                count = await self._consent.give(user.id)
+                return AGREED_TO.format(SPECIAL, count) if count else AGREED
+            case ["no"]:
+                concerned = await self._consent.concerned(user.id)
+                if concerned:
+                    return SURE_TO_REFUSE.format(len(concerned), SPECIAL)
+                await self._consent.refuse(user.id)
+                return REFUSED
+            case ["no", "yes"]:
+                return REFUSED_WITH.format(await self._consent.refuse(user.id))
+            case _:
+                return CONSENT_WHICH.format(SPECIAL, ANSWERS[await self._consent.given(user.id)])

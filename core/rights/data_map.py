@@ -81,7 +81,8 @@ class Holding:
 
 TABLES: Mapping[str, Holding] = {
     "users": Holding(
-        "that somebody is there, since when, whether they were let in and by what, or blocked",
+        "that somebody is there, since when, whether they were let in and by what, or blocked, paused, "
+        "were told what is kept, and agreed to",
         Activity.ACCESS,
         Kept.ACCOUNT,
     ),

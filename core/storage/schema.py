@@ -88,11 +88,16 @@ users = _table(
     Column("index_place", String(16), nullable=False, server_default="shared"),
     Column("paused_at", UtcDateTime),
     Column("resumed_at", UtcDateTime),
+    Column("informed_at", UtcDateTime),
+    Column("special_consent", Boolean),
+    Column("special_asked_in", Integer),
 )
 """`memory_revision` grows when something is taken back, so that no process goes on with what it has read.
 `index_place`: where the index has their entries. Paused at `paused_at`, no longer since `resumed_at`.
 `admitted_by`: what let them in, null before that was noted. `told_on`: the last day (UTC) on which somebody
-blocked, or a stranger in a group, was told that they aren't let in."""
+blocked, or a stranger in a group, was told that they aren't let in.
+`informed_at`: when they were told what is kept. `special_consent`: their answer to the question of the turn
+`special_asked_in`, whether what special categories of data tell of them is remembered."""
 
 keys = _table(
     "keys",
