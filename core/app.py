@@ -38,6 +38,7 @@ from core.memory.summary import Summaries
 from core.memory.transcript import Transcript
 from core.privacy.keys import MasterKey, load_master_key
 from core.privacy.vault import Vault
+from core.reply.account_commands import AccountCommands
 from core.reply.answer import Answerer
 from core.reply.commands import Commands
 from core.reply.context import Context
@@ -53,6 +54,8 @@ from core.rights.erasure import Erasure
 from core.rights.erasure_list import ErasureList
 from core.rights.export import Export
 from core.rights.importing import Importing
+from core.rights.linking import Linking
+from core.rights.moving import Moving
 from core.rights.roll import Roll
 from core.rights.switches import Switches
 from core.settings import Settings
@@ -93,6 +96,7 @@ class App:
     memories: Memories
     forgetting: Forgetting
     erasure: Erasure
+    linking: Linking
     roll: Roll
     export: Export
     importing: Importing
@@ -188,6 +192,9 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             at_hand_bytes=at_hand_bytes,
         )
         roll = Roll(vault)
+        linking = Linking(
+            database, vault, master, turns, indexer, Moving(vault, memories), forgetting, Audit(clock), clock
+        )
         erasure = Erasure(
             database, vault, turns, forgetting, indexer, ErasureList(settings.mneme_data_dir), clock
         )
@@ -243,7 +250,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             memories=memories,
             notes=notes,
             forgetting=forgetting,
-            erasure=erasure,
+            account_commands=AccountCommands(linking, erasure),
             indexer=indexer,
             jobs=jobs,
             commands=Commands(
@@ -295,6 +302,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             memories=memories,
             forgetting=forgetting,
             erasure=erasure,
+            linking=linking,
             roll=roll,
             export=Export(database, vault, memories, roll, clock),
             importing=Importing(database, vault, master, conversations, memories, clock),

@@ -243,6 +243,11 @@ class Indexer:
         """Removes all that the index has of somebody, whatever it was made with."""
         await self._index.erase(self.pseudonym(user_id))
 
+    async def leave(self, user_id: str, entry_ids: Sequence[str]) -> None:
+        """Removes entries that are somebody else's by now."""
+        for alone in (False, True):
+            await self._index.remove(self.pseudonym(user_id), entry_ids, alone=alone)
+
     async def count_of(self, user_id: str) -> int:
         """How many entries the index has of somebody."""
         return await self._index.count_of(self.pseudonym(user_id))

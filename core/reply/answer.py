@@ -33,17 +33,16 @@ from core.memory.notes import Notes
 from core.memory.summary import Summaries
 from core.memory.transcript import Transcript
 from core.privacy.vault import Vault
+from core.reply.account_commands import AccountCommands
 from core.reply.addresses import addresses_in
-from core.reply.commands import Commands, is_command
+from core.reply.commands import Command, Commands, is_command
 from core.reply.context import Briefing, Context, Course
 from core.reply.discretion import Discretion
 from core.reply.draft import Draft
 from core.reply.first_contact import FirstContact
-from core.reply.leaving import confirms_erasure, told
 from core.reply.metrics import KEPT_OUT, LANE_WAIT_SECONDS, MESSAGES, REPLY_SECONDS
 from core.reply.switch_commands import CONSENT_QUESTION, MARKS
 from core.rights.consent import Consent
-from core.rights.erasure import Erasure
 from core.rights.switches import Mode, Switches
 from core.storage.database import Database
 from core.users.people import People, User
@@ -90,7 +89,7 @@ class Answerer:
         memories: Memories,
         notes: Notes,
         forgetting: Forgetting,
-        erasure: Erasure,
+        account_commands: AccountCommands,
         indexer: Indexer,
         jobs: JobQueue,
         commands: Commands,
@@ -117,7 +116,7 @@ class Answerer:
         self._memories = memories
         self._noting = notes
         self._forgetting = forgetting
-        self._erasure = erasure
+        self._account_commands = account_commands
         self._indexer = indexer
         self._jobs = jobs
         self._commands = commands
@@ -195,11 +194,14 @@ class Answerer:
 
         The turn may go on as somebody else's: who has themselves erased is nobody any more.
         """
-        if not user.admitted:
+        command = Command.read(turn.text)
+        done = await self._account_commands.run(turn, user, command.name, command.rest)
+        if done is not None:
+            after, text = done
+            if after is not turn:
+                return text, after
+        elif not user.admitted:
             text = await self._commands.at_the_door(turn, user)
-        elif confirms_erasure(turn):
-            turn, text = await self._erasure.erase_in_turn(turn, told)
-            return text, turn
         else:
             text = turn.messages[0].declined or await self._commands.run(turn, user, mode)
         async with self._database.write() as connection:
@@ -274,6 +276,7 @@ class Answerer:
             await self._conversations.note_resting(connection, turn.conversation.id, told=resting)
             notes += [RESTING] if resting else []
         notes += await self._commands.news(connection, turn)
+        notes += await self._account_commands.news(connection, turn)
         level = await self._budget.news(connection, turn.user_id)
         if level is not None:
             notes.append(BUDGET_NEWS[level])

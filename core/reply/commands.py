@@ -9,9 +9,8 @@ from core.delivery.turns import Turn
 from core.memory.summary import Summaries
 from core.messages import ConversationKind
 from core.reply.door_commands import ALREADY_IN, DoorCommands
-from core.reply.leaving import asked_to_erase
 from core.reply.memory_commands import MemoryCommands
-from core.reply.page_link import PageLink
+from core.reply.page_link import PAGE_TO_EXPORT, PageLink
 from core.reply.switch_commands import MARKS, SwitchCommands
 from core.rights.switches import Mode, Switches
 from core.storage.database import Database
@@ -31,7 +30,9 @@ I'm **Mneme**, an assistant that remembers what you tell me. Just write to me.
 - `/pause` – keep nothing of what you say from now on; `/resume` ends that
 - `/consent` – whether I remember what you tell me of your health, belief, origin, politics or love
 - `/incognito` – the same for this conversation, in which I recall nothing either; `/incognito off` ends it
+- `/link` – make your accounts on two channels one, `/unlink` – part them again
 - `/erase` – erase all of you here, with a receipt
+- `/export` – take all that I keep of you along
 - `/page` – all of this as a page, to search and correct; sent in private only
 - `/reset` – begin a fresh conversation; I keep my memory
 - `/help` – this
@@ -116,6 +117,8 @@ class Commands:
                 return told if mode.keeps else f"{told}\n\n{MARKS[mode]}"
             case "page":
                 return await self._page_link.offer(turn, user)
+            case "export":
+                return await self._page_link.offer(turn, user, PAGE_TO_EXPORT)
             case "pause":
                 return await self._switch.pause(user)
             case "resume":
@@ -126,8 +129,6 @@ class Commands:
                 return await self._switch.consent(user, command.rest)
             case "undo":
                 return await self._memory.undo(turn, user)
-            case "erase":
-                return asked_to_erase(turn)
             case "forget":
                 return await self._memory.forget(turn, user, command.rest)
             case _:

@@ -11,7 +11,12 @@ PAGE = (
     "Your memory, to look through, search and correct:\n\n<{address}>\n\n"
     "_The link works once, within ten minutes, and lets in whoever has it: keep it to yourself._"
 )
-IN_PRIVATE = "That link opens all I know about you, so I send it only in private: write me `/page` there."
+PAGE_TO_EXPORT = (
+    "All that I keep of you, from every channel, in one archive. You find it there under “Take it along”:\n\n"
+    "<{address}>\n\n"
+    "_The link works once, within ten minutes, and lets in whoever has it: keep it to yourself._"
+)
+IN_PRIVATE = "That link opens all I know about you, so I send it only in private: ask me there."
 NO_ADDRESS = (
     "I can't send you a link: I don't know how I am reached from where you are. "
     "Whoever runs me can tell me by setting PUBLIC_URL."
@@ -26,8 +31,8 @@ class PageLink:
         self._public = settings.public_url
         self._local = f"http://{settings.http_host}:{settings.http_port}"
 
-    async def offer(self, turn: Turn, user: User) -> str:
-        """A one-time link, or why there is none."""
+    async def offer(self, turn: Turn, user: User, said: str = PAGE) -> str:
+        """A one-time link, as it is `said`, or why there is none."""
         if turn.conversation.audience != PRIVATE:
             return IN_PRIVATE
         # Who writes from this machine reaches it by an address that means nothing elsewhere.
@@ -35,4 +40,4 @@ class PageLink:
         if base is None:
             return NO_ADDRESS
         token = await self._sign_in.page_token(user.id)
-        return PAGE.format(address=f"{base}/sign-in?token={token}")
+        return said.format(address=f"{base}/sign-in?token={token}")

@@ -43,6 +43,7 @@ class Kept(StrEnum):
     INVITE = "Invitations"
     CHANGE = "What the index has yet to hear of"
     AUDIT = "The audit"
+    LINK = "Linking accounts"
     ERASURE = "The list of erasures"
 
 
@@ -60,6 +61,7 @@ def retention(settings: Settings) -> dict[Kept, str]:
         "removed with the next link that is made",
         Kept.INVITE: f"until used up, or {DAYS} to {MOST_DAYS} days; then removed with the next that is made",
         Kept.CHANGE: "until the index has heard of it: seconds, or until it is back",
+        Kept.LINK: "a code until it is used, or the next one is made after its five minutes; news until told",
         Kept.ERASURE: "as long as the record, so that a backup that is put back forgets them again",
         Kept.AUDIT: "as long as the record; it outlives whom it is about, by a number that nothing else has",
     }
@@ -143,6 +145,12 @@ TABLES: Mapping[str, Holding] = {
     ),
     "wrong_codes": Holding(
         "how many wrong codes somebody has tried, since when", Activity.ACCESS, Kept.ACCOUNT
+    ),
+    "link_codes": Holding(
+        "codes by which an account proves that it is the same person's", Activity.ACCESS, Kept.LINK
+    ),
+    "link_news": Holding(
+        "what a person is yet to be told of accounts that were linked or parted", Activity.ACCESS, Kept.LINK
     ),
     "erasures": Holding(
         "receipts of erasures: a number that nothing else has any more, the time, and how much went",

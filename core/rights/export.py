@@ -70,7 +70,7 @@ class Export:
             select(messages, conversations.c.channel, conversations.c.kind)
             .join(conversations, conversations.c.id == messages.c.conversation_id)
             .join(turns, turns.c.id == messages.c.turn_id)
-            .where(messages.c.user_id == user_id)
+            .where(messages.c.user_id == user_id, turns.c.kept)
             .order_by(messages.c.conversation_id, messages.c.turn_id, messages.c.position)
         )
         rows = (await connection.execute(theirs)).all()

@@ -391,3 +391,21 @@ wrong_codes = _table(
     Column("count", Integer, nullable=False),
 )
 """How many codes that open nothing somebody has tried since then."""
+
+link_codes = _table(
+    "link_codes",
+    Column("code_digest", String(64), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+"""Codes by which another account proves that it is the same person's; deleted by use."""
+
+link_news = _table(
+    "link_news",
+    _serial(),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("told_on", String(32), nullable=False),
+    Column("deed", String(16), nullable=False),
+    Column("channel", String(32), nullable=False),
+)
+"""What a person is to be told on a channel, once: an account on another was linked, or unlinked."""
