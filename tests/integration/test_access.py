@@ -12,6 +12,7 @@ from core.messages import ConversationKind
 from core.privacy.vault import Vault
 from core.reply.commands import WELCOME
 from core.reply.door_commands import (
+    ALREADY_IN,
     ASKED,
     BLOCKED,
     CLOSED_DOOR,
@@ -263,6 +264,7 @@ async def test_an_owner_decides_who_is_let_in(owned: People) -> None:
     assert answer.endswith(f"Hello\n\n{NEWS[News.LET_IN]}")
     assert NEWS[News.LET_IN] not in await owned.say("Thanks", person="ben")
     assert await owned.say("/approve 2", person="ben") == NOT_YOURS
+    assert await owned.say("/ask", person="ben") == ALREADY_IN
 
     assert "isn't let in" in await owned.say("/deny 2")
     for said in ("Hello?", "/ask"):

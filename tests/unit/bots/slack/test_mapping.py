@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +8,8 @@ from hypothesis import strategies as st
 
 from bots.slack.mapping import Bot, read
 from core.messages import ConversationKind, EnclosureKind, IncomingMessage
+from core.reply.commands import HELP
+from core.reply.door_commands import OR_ASK, OWNER_HELP, PRIVATE_DOOR
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 BOT = Bot(workspace="T1", user_id="UMNEME")
@@ -188,6 +191,12 @@ def test_who_writes_from_another_team_is_an_outsider(fields: dict[str, Any], is_
 )
 def test_slacks_markup_becomes_text(raw: str, text: str) -> None:
     assert text_of(raw) == text
+
+
+def test_every_command_that_people_are_told_of_works_with_an_exclamation_mark() -> None:
+    named = set(re.findall(r"`/([a-z]+)", "\n".join([HELP, OWNER_HELP, OR_ASK, PRIVATE_DOOR])))
+    assert named > {"start", "memory", "ask", "invite"}
+    assert {name: text_of(f"!{name} x") for name in named} == {name: f"/{name} x" for name in named}
 
 
 def test_what_others_wrote_is_enclosed() -> None:
