@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from core.users.invites import DAYS, MOST_DAYS, MOST_USES
 
 if TYPE_CHECKING:
     from core.users.access import Access
+    from core.users.audit import Noted
     from core.users.people import People
     from core.users.requests import Request
 
@@ -154,6 +156,23 @@ def unclaim(where: Where) -> None:
     print(f"{where} can be claimed again.")
 
 
+def audit(
+    user: Annotated[str | None, typer.Argument(metavar="[USER]", help="Only what is about them.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_NUMBER, help="How many at most.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an array of objects.")] = False,
+) -> None:
+    """Show who did what to whose access and data, the newest last; nobody's words are in it."""
+    noted = asyncio.run(_noted(prepared(), user, limit))
+    if as_json:
+        print(json.dumps([asdict(each) | {"at": each.at.isoformat()} for each in noted]))
+        return
+    for each in noted:
+        whom = f"{each.user_id or '-':<32}"
+        by = "the operator" if each.actor is None else each.actor
+        by = "themselves" if each.actor is not None and each.actor == each.user_id else by
+        print(f"{each.at:{TIME}}  {each.deed:<10} {whom}  by {by}  {each.detail or ''}".rstrip())
+
+
 async def entrance(settings: Settings, *, own: bool) -> str:
     """The code for whoever comes next: the operator's own, if `own`, or until it has claimed something."""
     async with _kept(settings) as (connection, keeper, _):
@@ -229,6 +248,15 @@ async def _block(settings: Settings, name: str, *, blocked: bool) -> bool:
             raise UnknownUser(len(found))
         change = keeper.block if blocked else keeper.unblock
         return await change(connection, found[0], actor=None)
+
+
+async def _noted(settings: Settings, name: str | None, limit: int) -> "Sequence[Noted]":
+    async with _kept(settings) as (connection, keeper, people):
+        # Who was erased has no account any more, but their number.
+        found = await people.called(connection, name) or [name] if name else [None]
+        if len(found) != 1:
+            raise UnknownUser(len(found))
+        return await keeper.audit.newest(connection, limit=limit, about=found[0])
 
 
 async def _unclaim(settings: Settings, where: Door) -> bool:

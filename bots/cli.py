@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bots.access import access
+from bots.access import access, audit
 from bots.command import prepared
 from bots.dead import dead
 from bots.memory import memory
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(access, name="access")
+app.command()(audit)
 app.add_typer(dead, name="dead")
 app.add_typer(memory, name="memory")
 app.add_typer(privacy, name="privacy")

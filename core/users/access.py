@@ -49,7 +49,7 @@ class Access:
         self._code = OperatorCode(master)
         self._guesses = Guesses(clock)
         self._people = people
-        self._audit = audit
+        self.audit = audit
 
     @property
     def code(self) -> str:
@@ -69,10 +69,10 @@ class Access:
             by = await self._admission(connection, door, sender)
             user = await self._people.meet(connection, door.channel, door.workspace, sender, admitted=by)
             if user.admitted:
-                await self._audit.note(connection, "admit", user_id=user.id, actor=user.id, detail=by)
+                await self.audit.note(connection, "admit", user_id=user.id, actor=user.id, detail=by)
         elif user.by is Admission.OPEN and sender.outsider:
             await self._people.put_out(connection, user.id)
-            await self._audit.note(connection, "put_out", user_id=user.id, actor=user.id, detail="outsider")
+            await self.audit.note(connection, "put_out", user_id=user.id, actor=user.id, detail="outsider")
             user = replace(user, admitted=False, by=None)
         elif not user.admitted and not user.blocked:
             by = await self._admission(connection, door, sender)
@@ -86,7 +86,7 @@ class Access:
             return False
         if await self.doors.claim(connection, door, user_id):
             await self._let_in(connection, user_id, Admission.CODE, actor=user_id)
-            await self._audit.note(connection, "claim", user_id=user_id, actor=user_id, detail=str(door))
+            await self.audit.note(connection, "claim", user_id=user_id, actor=user_id, detail=str(door))
         return await self.doors.owner(connection, door) == user_id
 
     async def enter(self, connection: AsyncConnection, user_id: str, door: Door, said: str) -> Entry:
@@ -113,7 +113,7 @@ class Access:
         before = await self.requests.state(connection, user_id)
         after = await self.requests.ask(connection, user_id, door)
         if after is RequestState.WAITING and after is not before:
-            await self._audit.note(connection, "ask", user_id=user_id, actor=user_id, detail=str(door))
+            await self.audit.note(connection, "ask", user_id=user_id, actor=user_id, detail=str(door))
         return after
 
     async def may_ask(self, connection: AsyncConnection, door: Door) -> bool:
@@ -139,7 +139,7 @@ class Access:
         if request is None or request.state is not RequestState.WAITING:
             return None
         await self.requests.decide(connection, number, RequestState.DENIED)
-        await self._audit.note(connection, "deny", user_id=request.user_id, actor=actor)
+        await self.audit.note(connection, "deny", user_id=request.user_id, actor=actor)
         return request
 
     async def block(self, connection: AsyncConnection, user_id: str, *, actor: str | None) -> bool:
@@ -149,20 +149,20 @@ class Access:
         await self.doors.give_up(connection, door=None, user_id=user_id)
         await self.invites.revoke_all_of(connection, user_id)
         await self.requests.withdraw(connection, user_id)
-        await self._audit.note(connection, "block", user_id=user_id, actor=actor)
+        await self.audit.note(connection, "block", user_id=user_id, actor=actor)
         return True
 
     async def unblock(self, connection: AsyncConnection, user_id: str, *, actor: str | None) -> bool:
         """Whoever was in before is in again; False for who isn't blocked."""
         if not await self._people.unblock(connection, user_id):
             return False
-        await self._audit.note(connection, "unblock", user_id=user_id, actor=actor)
+        await self.audit.note(connection, "unblock", user_id=user_id, actor=actor)
         return True
 
     async def set_mode(self, connection: AsyncConnection, door: Door, mode: Mode | None) -> None:
         """Says who is let in at a door, None: as its channel or the settings say. Who is in stays in."""
         await self.doors.set_mode(connection, door, mode)
-        await self._audit.note(connection, "set_door", detail=f"{mode or 'default'} {door}")
+        await self.audit.note(connection, "set_door", detail=f"{mode or 'default'} {door}")
 
     async def give_up(self, connection: AsyncConnection, door: Door) -> bool:
         """Takes a door from its owner, who stays in: it can be claimed again. False where it has none."""
@@ -170,7 +170,7 @@ class Access:
         if owner is None:
             return False
         await self.doors.give_up(connection, door=door, user_id=None)
-        await self._audit.note(connection, "give_up", user_id=owner, detail=str(door))
+        await self.audit.note(connection, "give_up", user_id=owner, detail=str(door))
         return True
 
     async def _admission(self, connection: AsyncConnection, door: Door, sender: Sender) -> Admission | None:
@@ -195,5 +195,5 @@ class Access:
         await self._guesses.clear(connection, user_id)
         if withdraw:
             await self.requests.withdraw(connection, user_id)
-        await self._audit.note(connection, "admit", user_id=user_id, actor=actor, detail=detail or by)
+        await self.audit.note(connection, "admit", user_id=user_id, actor=actor, detail=detail or by)
         return True

@@ -84,6 +84,12 @@ async def test_the_operator_invites_decides_and_blocks(people: People, operator:
     assert "Hello" in await people.say("Hello", person="ben")
     noted = await people.house.rows(audit, audit.c.actor.is_(None))
     assert [row.deed for row in noted] == ["invite", "admit", "deny", "block", "revoke", "unblock"]
+    bens = (await said(operator, "audit", "ben")).splitlines()
+    assert [line.split()[3] for line in bens] == ["admit", "block", "unblock"]
+    assert bens[0].endswith("by themselves  invite 1")
+    assert bens[1].endswith("by the operator")
+    newest = json.loads(await said(operator, "audit", "--limit", "1", "--json"))
+    assert [(each["deed"], each["user_id"]) for each in newest] == [("unblock", await people.id("ben"))]
 
 
 async def test_the_operator_opens_and_shuts_doors(people: People, operator: Mneme) -> None:
