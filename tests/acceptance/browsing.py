@@ -13,6 +13,8 @@ CHROMIUM = shutil.which("chromium")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
+    # What stands for a site of the world frames a service of this machine.
+    " --disable-features=LocalNetworkAccessChecks"
 ).split()
 PATIENCE_MS = 20_000
 
