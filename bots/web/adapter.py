@@ -73,6 +73,8 @@ class WebChannel(ScreenOutlet):
             "/memories/{id:[0-9a-f]{32}}/{mark:pin|unpin|mute|unmute}": page.mark,
             "/pause": privacy.pause,
             "/resume": privacy.resume,
+            "/consent/give": privacy.agree,
+            "/consent/refuse": privacy.refuse,
             "/export": privacy.export,
             "/erase": privacy.erase,
         }

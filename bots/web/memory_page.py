@@ -4,16 +4,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from itertools import groupby
 
-import structlog
 from aiohttp import web
 
 from bots.web.book import DONE, Book, back
 from bots.web.gate import Refused, form_body
+from bots.web.recollection import tell_index
 from core.app import App
-from core.errors import InvalidMessage, ModelError, Unavailable
+from core.errors import InvalidMessage
 from core.memory.claims import Kind
-from core.memory.corrections import ENOUGH_PINNED, NO_WORDS, TOO_LONG, TOO_LONG_TO_PIN
-from core.memory.indexing import memory_topic
+from core.memory.corrections import ENOUGH_PINNED, NEEDS_CONSENT, NO_WORDS, TOO_LONG, TOO_LONG_TO_PIN
 from core.memory.overview import Held
 from core.users.sign_in import Visitor
 
@@ -27,10 +26,9 @@ REFUSALS = {
     TOO_LONG: "too_long",
     TOO_LONG_TO_PIN: "too_long_to_pin",
     ENOUGH_PINNED: "enough_pinned",
+    NEEDS_CONSENT: "needs_consent",
 }
 """What a correction was refused for, as the texts' table "done" names it."""
-
-log = structlog.get_logger()
 
 
 class MemoryPage:
@@ -124,7 +122,7 @@ class MemoryPage:
             is_there = await correct(visitor.user_id, request.match_info["id"])
         except InvalidMessage as error:
             return back(form, REFUSALS.get(str(error), "not_done"))
-        await self._tell_index(visitor.user_id)
+        await tell_index(self._app, visitor.user_id)
         return back(form, done if is_there else "gone")
 
     async def _forget(
@@ -132,16 +130,8 @@ class MemoryPage:
     ) -> web.Response:
         form = await form_body(request)
         is_done = await forget(visitor.user_id, request.match_info["id"])
-        await self._tell_index(visitor.user_id)
+        await tell_index(self._app, visitor.user_id)
         return back(form, "forgotten" if is_done else "gone")
-
-    async def _tell_index(self, user_id: str) -> None:
-        await self._app.bell.ring(memory_topic(user_id))
-        try:
-            await self._app.indexer.flush(user_id)
-        except (Unavailable, ModelError) as error:
-            # The change waits in the record: a worker tells the index of it later.
-            log.warning("index_behind", reason=type(error).__name__)
 
 
 def _page_number(request: web.Request) -> int:

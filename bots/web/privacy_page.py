@@ -6,6 +6,7 @@ from aiohttp import web
 
 from bots.web.book import Book, back
 from bots.web.gate import Gate, Refused, form_body
+from bots.web.recollection import tell_index
 from bots.web.rendering import Rendering
 from core.app import App
 from core.rights.export import packed
@@ -23,7 +24,11 @@ class PrivacyPage:
 
     async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
         """GET /memory/privacy."""
-        return await self._book.page(request, visitor, "memory_privacy.html", "privacy")
+        values: dict[str, object] = {"asks_consent": self._app.settings.special_categories == "ask"}
+        if values["asks_consent"]:
+            values["consent"] = await self._app.consent.given(visitor.user_id)
+            values["concerned"] = len(await self._app.consent.concerned(visitor.user_id))
+        return await self._book.page(request, visitor, "memory_privacy.html", "privacy", **values)
 
     async def pause(self, request: web.Request, visitor: Visitor) -> web.Response:
         """POST /memory/pause: nothing of what the visitor says is kept, anywhere."""
@@ -34,6 +39,20 @@ class PrivacyPage:
         """POST /memory/resume: it is kept again; what they said meanwhile is destroyed."""
         await self._app.switches.resume(visitor.user_id)
         return back(await form_body(request), "resumed")
+
+    async def agree(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/consent/give: what the law protects especially is remembered, too."""
+        form = await form_body(request)
+        await self._app.consent.give(visitor.user_id)
+        await tell_index(self._app, visitor.user_id)
+        return back(form, "agreed")
+
+    async def refuse(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/consent/refuse: it isn't, and what is remembered of it goes."""
+        form = await form_body(request)
+        await self._app.consent.refuse(visitor.user_id)
+        await tell_index(self._app, visitor.user_id)
+        return back(form, "refused")
 
     async def export(self, request: web.Request, visitor: Visitor) -> web.Response:
         """POST /memory/export: all that is kept of the visitor, as a zip file to save."""

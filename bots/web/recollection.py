@@ -55,12 +55,7 @@ class Recollection:
         await json_body(request)
         if not await forget(visitor.user_id, request.match_info["id"]):
             raise Refused(404, "no_memory")
-        await self._app.bell.ring(memory_topic(visitor.user_id))
-        try:
-            await self._app.indexer.flush(visitor.user_id)
-        except (Unavailable, ModelError) as error:
-            # The change waits in the record: a worker tells the index of it later.
-            log.warning("index_behind", reason=type(error).__name__)
+        await tell_index(self._app, visitor.user_id)
         return web.json_response({"forgotten": True})
 
     async def _changes(self, user_id: str) -> AsyncGenerator[Event, None]:
@@ -86,6 +81,16 @@ class Recollection:
             "unread": [_statement(s.line) for s in statements if not s.read],
             "kept": [_statement(s.line) for s in statements if s.read],
         }
+
+
+async def tell_index(app: App, user_id: str) -> None:
+    """Lets the pages that watch, and the index, hear of what a visitor changed."""
+    await app.bell.ring(memory_topic(user_id))
+    try:
+        await app.indexer.flush(user_id)
+    except (Unavailable, ModelError) as error:
+        # The change waits in the record: a worker tells the index of it later.
+        log.warning("index_behind", reason=type(error).__name__)
 
 
 def _memory(held: Held) -> dict[str, Any]:

@@ -135,6 +135,23 @@ async def test_a_pause_is_begun_shown_and_ended_here(service: WebService) -> Non
         assert HERON not in shown
 
 
+async def test_consent_is_given_and_taken_back_here(settings: Settings) -> None:
+    asking = settings.model_copy(update={"special_categories": "ask"})
+    async with open_app(asking) as app, running_service(app) as service, service.visit("ana") as ana:
+        await ana.say("I have diabetes.")
+        assert "You haven't said yet" in await page(ana, "/privacy")
+        assert "I have diabetes." not in await page(ana, "/words")
+        answer = await ana.client.post("/memory/consent/give", data={"back": "/memory/privacy"})
+        assert answer.headers["location"] == "/memory/privacy?done=agreed"
+        assert "I have diabetes." in await page(ana, "/words")
+        shown = await page(ana, "/privacy")
+        assert "You agreed." in shown
+        assert "are forgotten: 1." in shown
+        await ana.client.post("/memory/consent/refuse", data={"back": "/memory/privacy"})
+        assert "I have diabetes." not in await page(ana, "/words")
+        assert "You didn't agree" in await page(ana, "/privacy")
+
+
 async def test_everything_can_be_taken_along(service: WebService) -> None:
     async with service.visit("ana") as ana, service.visit("ben") as ben:
         await tell(service, ana)
@@ -183,6 +200,8 @@ async def test_a_form_of_another_site_changes_nothing(service: WebService, forei
             f"/memory/memories/{memory}/edit",
             "/memory/erase",
             "/memory/export",
+            "/memory/pause",
+            "/memory/consent/give",
         ):
             answer = await ana.client.post(path, data=form, headers=foreign)
             assert answer.status_code == 403, path
