@@ -66,7 +66,12 @@ def measure(settings: Settings, told: Sequence[Told], out: Path | None) -> list[
     """
     with TemporaryDirectory(prefix="mneme-bench-") as folder:
         apart = settings.model_copy(
-            update={"mneme_data_dir": Path(folder), "database_url": None, "mneme_master_key": None}
+            update={
+                "mneme_data_dir": Path(folder),
+                "database_url": None,
+                "mneme_master_key": None,
+                "special_categories": "keep",
+            }
         )
         rankings, findings = asyncio.run(_measure(apart, told))
     if out is not None:

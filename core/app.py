@@ -56,6 +56,7 @@ from core.rights.export import Export
 from core.rights.importing import Importing
 from core.rights.linking import Linking
 from core.rights.moving import Moving
+from core.rights.retention import Retention
 from core.rights.roll import Roll
 from core.rights.switches import Switches
 from core.settings import Settings
@@ -111,6 +112,7 @@ class App:
     corrections: Corrections
     switches: Switches
     consent: Consent
+    retention: Retention
     dead_letters: DeadLetters
     dead_jobs: DeadJobs
     outlets: MutableMapping[str, Outlet]
@@ -226,6 +228,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
 
         switches = Switches(database, clock)
         notes = Notes(memories)
+        retention = Retention(database, forgetting, clock, settings.retention_days)
         consent = Consent(database, transcript, memories, forgetting, notes, clock)
         answerer = Answerer(
             database=database,
@@ -317,6 +320,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             corrections=corrections,
             switches=switches,
             consent=consent,
+            retention=retention,
             dead_letters=DeadLetters(database, vault, clock),
             dead_jobs=DeadJobs(database, clock),
             outlets=outlets,

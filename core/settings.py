@@ -19,6 +19,23 @@ def _default_data_dir() -> Path:
         raise ConfigurationError("There is no home folder here: set MNEME_DATA_DIR.") from None
 
 
+TRANSCRIPT = "transcript"
+RETENTION_KINDS = (
+    TRANSCRIPT,
+    "identity",
+    "preference",
+    "relationship",
+    "event",
+    "goal",
+    "routine",
+    "instruction",
+    "fact",
+    "note",
+)
+"""What a time to keep it for may be set for: what was said, and memories by their kind."""
+MOST_DAYS = 36_500
+
+
 class Settings(BaseSettings):
     """What an operator can set. Empty values count as unset, so a copied `.env.example` works as it is."""
 
@@ -200,6 +217,24 @@ class Settings(BaseSettings):
         "who needs a parent's consent.",
     )
 
+    retention: str = Field(
+        "",
+        description="How many days things are kept, by kind, as in transcript=365,event=90: what was said "
+        "and no memory cites, and memories since they were last said. What isn't named is kept until its "
+        "person forgets it.",
+    )
+
+    @field_validator("retention")
+    @classmethod
+    def _names_kinds(cls, value: str) -> str:
+        _days_by_kind(value)
+        return value
+
+    @property
+    def retention_days(self) -> dict[str, int]:
+        """`retention`, read."""
+        return _days_by_kind(self.retention)
+
     # Budgets
     tokens_per_user_day: int = Field(
         0, ge=0, description="The most tokens a person may spend in a day (UTC); 0: no limit."
@@ -237,6 +272,23 @@ class Settings(BaseSettings):
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:
         return value.rstrip("/") if value else None
+
+
+def _days_by_kind(text: str) -> dict[str, int]:
+    """Of "kind=days,kind=days".
+
+    Raises:
+        ValueError: it isn't that; the text is the cure.
+    """
+    days: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        kind, _, number = (piece.strip() for piece in part.partition("="))
+        if kind not in RETENTION_KINDS:
+            raise ValueError(f"name kinds among {', '.join(RETENTION_KINDS)}, as in transcript=365,event=90")
+        if not (number.isdecimal() and 0 < int(number) <= MOST_DAYS):
+            raise ValueError(f"give each kind its days, from 1 to {MOST_DAYS}, as in transcript=365")
+        days[kind] = int(number)
+    return days
 
 
 def load_settings() -> Settings:

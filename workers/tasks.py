@@ -38,6 +38,7 @@ async def _sweep(app: App, life_seconds: float) -> list[int]:
     """Shows that the worker lives, does what isn't worth a job; returns the jobs that are due."""
     await app.bell.show_life("worker", life_seconds)
     await app.switches.destroy_rested()
+    await app.retention.enforce_if_due()
     due = list(await app.jobs.due())
     try:
         if await app.indexer.check() is State.FILLED:

@@ -84,6 +84,27 @@ class Forgetting:
         await self._memories.drop(connection, user_id, memory_id)
         return bool(cited)
 
+    async def expire(self, connection: AsyncConnection, user_id: str, memory_id: str) -> None:
+        """Deletes a memory that is too old, with those of its words on which no other rests.
+
+        What it had come in the place of was over, and stays so. Replies are left to a retention of their own.
+        """
+        cited = (await connection.execute(select(sources).where(sources.c.memory_id == memory_id))).all()
+        mine = (memories.c.id == memory_id) & (memories.c.user_id == user_id)
+        await connection.execute(delete(memories).where(mine))
+        await queue_change(connection, user_id, memory_entry(memory_id))
+        for source in cited:
+            others = select(sources.c.memory_id).where(
+                sources.c.message_id == source.message_id,
+                sources.c.span_start < source.span_end,
+                sources.c.span_end > source.span_start,
+            )
+            lines = await self._transcript.of_user(connection, user_id, [source.message_id])
+            if lines and await connection.scalar(others.limit(1)) is None:
+                text = lines[source.message_id].text
+                struck = text[: source.span_start] + FORGOTTEN + text[source.span_end :]
+                await self._rewrite(connection, user_id, source.message_id, struck)
+
     async def message(self, user_id: str, message_id: str) -> bool:
         """Forgets a message whole. Returns False when the user has no such message."""
         async with self._database.write() as connection:

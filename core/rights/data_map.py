@@ -15,7 +15,8 @@ from core.llm import budget
 from core.memory import jobs
 from core.privacy.keys import KEY_FILE
 from core.rights.erasure_list import FILE
-from core.settings import Settings
+from core.rights.switches import REST as UNKEPT_REST
+from core.settings import TRANSCRIPT, Settings
 from core.storage.schema import metadata
 from core.users.invites import DAYS, MOST_DAYS
 from core.users.sign_in import LINK_LIFE, SESSION_LIFE
@@ -47,11 +48,18 @@ class Kept(StrEnum):
     ERASURE = "The list of erasures"
 
 
+FORGOTTEN = "until their person forgets them"
+
+
 def retention(settings: Settings) -> dict[Kept, str]:
     """How long each kind is kept, a line each."""
+    days = dict(settings.retention_days)
+    words = f"{days.pop(TRANSCRIPT)} days, or while a memory cites them" if TRANSCRIPT in days else FORGOTTEN
+    kinds = "".join(f"; a {kind} at most {count} days after it was said" for kind, count in days.items())
     return {
-        Kept.SAID: "the words until their person forgets them; times and states until the person is erased",
-        Kept.MEMORY: "until its person forgets it; one that no longer holds is kept as history until then",
+        Kept.SAID: f"the words {words}; those that are said in a pause or incognito until "
+        f"{UNKEPT_REST.seconds // 60} minutes after the talk; times and states until the person is erased",
+        Kept.MEMORY: f"{FORGOTTEN}; one that no longer holds is kept as history until then{kinds}",
         Kept.UNANSWERED: "its words until it is answered, or its person forgets everything, or the operator "
         "drops it; its times and states until the person is erased",
         Kept.JOB: f"{jobs.KEPT_DAYS} days once done; a failed one until the operator retries or drops it",

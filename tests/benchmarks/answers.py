@@ -218,7 +218,9 @@ def main() -> None:
     parser.add_argument("--life", action="append", help="only this person's; may be given several times")
     given = parser.parse_args()
     chosen = [life for life in lives() if not given.life or life.name in given.life]
-    asyncio.run(run(Console(width=150), chosen, load_settings()))
+    unasked = {"special_categories": "keep", "privacy_notice": False}
+    settings = load_settings().model_copy(update=unasked)
+    asyncio.run(run(Console(width=150), chosen, settings))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,15 @@ import pytest
 from pydantic import SecretStr
 
 from core.errors import ConfigurationError
-from core.settings import LEAST_BUDGET_TOKENS, Settings, example, load_settings
+from core.memory.claims import Kind
+from core.settings import (
+    LEAST_BUDGET_TOKENS,
+    RETENTION_KINDS,
+    TRANSCRIPT,
+    Settings,
+    example,
+    load_settings,
+)
 
 ROOT = Path(__file__).parents[3]
 SECRETS = [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
@@ -138,3 +146,19 @@ def test_addresses_are_joined_to_as_they_are_used() -> None:
     assert settings.telegram_api_base_url == "http://telegram.test"
     assert settings.chroma_url == "http://chroma.test"
     assert "~" not in str(Settings(_env_file=None, mneme_data_dir=Path("~/x")).mneme_data_dir)  # type: ignore[call-arg]
+
+
+def test_how_long_things_are_kept_is_read_by_kind() -> None:
+    assert set(RETENTION_KINDS) == {TRANSCRIPT, *Kind}
+    settings = Settings(_env_file=None, retention=" transcript=365, event=90,")  # type: ignore[call-arg]
+    assert settings.retention_days == {"transcript": 365, "event": 90}
+    assert Settings(_env_file=None).retention_days == {}  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "text", ["365", "transcript", "messages=3", "event=0", "event=-1", "event=x", "event=1e9"]
+)
+def test_a_retention_that_can_not_be_read_names_the_cure(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("RETENTION", text)
+    with pytest.raises(ConfigurationError, match=r"RETENTION: .*transcript=365"):
+        load_settings()
