@@ -24,7 +24,7 @@ RISKS = (
     ),
     (
         "Special categories (health, belief, politics, origin, love) are remembered",
-        "no conclusions are drawn about them; what somebody says of themselves is kept like the rest",
+        "only with their person's consent, which is asked for apart; no conclusions are drawn about them",
     ),
     (
         "Third persons are talked about without knowing it",

@@ -24,10 +24,10 @@ DOORS = {
 }
 RIGHTS = (
     (
-        "to be told",
-        "13, 14",
-        ("mneme privacy report",),
-        "where the data is processed and how to say no is to be told at first contact",
+        "to withdraw consent",
+        "7(3), 9(2)(a)",
+        ("/consent",),
+        "for special categories it is asked for once, apart; without it nothing of that kind is remembered",
     ),
     (
         "of access",
@@ -109,7 +109,7 @@ def write(settings: Settings, commands: Collection[str], made_at: datetime) -> D
     report = Document("Privacy report of this Mneme")
     _begin(report, settings, made_at)
     _map(report, settings)
-    _rights(report, commands)
+    _rights(report, settings, commands)
     add_record(report, settings)
     add_assessment(report, settings)
     return report
@@ -218,8 +218,15 @@ def _names(found: Collection[str]) -> Text:
     return Code(", ".join(found)) if found else "none"
 
 
-def _rights(report: Document, commands: Collection[str]) -> None:
+def _rights(report: Document, settings: Settings, commands: Collection[str]) -> None:
     report.heading(2, "Rights of people (GDPR, chapter III)")
+    first = (
+        "At first contact everybody is told what is kept, where it is processed, how to say no, and who "
+        "needs a parent's consent (Art. 13)."
+        if settings.privacy_notice
+        else Blank("how people are told what is kept (Art. 13): PRIVACY_NOTICE is off")
+    )
+    report.say(first)
     rows: list[tuple[Text, ...]] = []
     for right, article, served, word in RIGHTS:
         there = [each for each in served if each in commands]

@@ -71,7 +71,7 @@ def _activity(
         ("Entry", "Content"),
         [
             ("Purpose (1b)", PURPOSES[activity]),
-            ("Legal basis", Blank("consent, contract or legitimate interest (Art. 6), and why")),
+            ("Legal basis", _basis(activity)),
             ("Data subjects (1c)", "people who write to Mneme; people whom they write about"),
             ("Data (1c)", "; ".join(f"{name}: {told.holds}" for name, told in held.items())),
             ("Recipients (1d)", tuple(_recipients(activity, recipients))),
@@ -79,6 +79,13 @@ def _activity(
             ("Time limits (1f)", "; ".join(f"{rule.value}: {text}" for rule, text in rules.items())),
         ],
     )
+
+
+def _basis(activity: Activity) -> Text:
+    asked = Blank("consent, contract or legitimate interest (Art. 6), and why")
+    if activity is not Activity.REMEMBER:
+        return asked
+    return (asked, " For special categories: explicit consent (Art. 9(2)(a)), asked for apart.")
 
 
 def _goes(activity: Activity, each: Destination) -> bool:

@@ -71,6 +71,11 @@ def test_a_right_names_only_commands_that_there_are() -> None:
     assert "[To be filled in: how you serve this" in rights
 
 
+def test_how_people_are_told_follows_from_the_settings() -> None:
+    assert "At first contact everybody is told" in part(text(), "Rights of people")
+    assert "[To be filled in: how people are told" in part(text(privacy_notice=False), "Rights of people")
+
+
 def test_articles_of_the_record_and_the_assessment_are_all_there() -> None:
     report = text()
     for item in ("(1b)", "(1c)", "(1d)", "(1e)", "(1f)", "Art. 32", "Art. 35(7)(a)", "Art. 35(7)(b)"):
