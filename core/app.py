@@ -30,6 +30,7 @@ from core.memory.jobs import JobQueue
 from core.memory.last_replies import LastReplies
 from core.memory.lexicons import Lexicons
 from core.memory.notes import Notes
+from core.memory.openings import Openings
 from core.memory.overview import Overview
 from core.memory.recall import Recaller
 from core.memory.reindexing import Reindexing
@@ -46,6 +47,7 @@ from core.reply.discretion import Discretion
 from core.reply.door_commands import DoorCommands
 from core.reply.first_contact import FirstContact
 from core.reply.memory_commands import MemoryCommands
+from core.reply.opening_commands import OpeningCommands
 from core.reply.page_link import PageLink
 from core.reply.prompt import EXAMPLES
 from core.reply.switch_commands import SwitchCommands
@@ -260,7 +262,16 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
                 database,
                 summaries,
                 DoorCommands(database, access),
-                MemoryCommands(database, screen, transcript, memories, forgetting, recaller, corrections),
+                MemoryCommands(
+                    database,
+                    screen,
+                    transcript,
+                    memories,
+                    forgetting,
+                    recaller,
+                    corrections,
+                    OpeningCommands(database, Openings(database, clock)),
+                ),
                 PageLink(sign_in, settings),
                 SwitchCommands(switches, consent),
                 switches,

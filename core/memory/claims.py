@@ -16,9 +16,12 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    false,
     func,
     insert,
+    or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.clock import Clock
 from core.memory.changes import memory_entry, queue_change, take_back
 from core.memory.marks import inherit, keep_muted
+from core.memory.openings import is_open_to
 from core.memory.transcript import TEXT as MESSAGE_TEXT
 from core.memory.transcript import Line, there
 from core.privacy.keys import MasterKey
@@ -539,12 +543,17 @@ class Memories:
     async def card(
         self, connection: AsyncConnection, user_id: str, *, audience: str | None, limit: int
     ) -> list[CardRow]:
-        """The user's memories that matter most, of one audience or of all; the pinned come first."""
-        is_pinned = memories.c.pinned_at.is_not(None).label("is_pinned")
+        """The user's memories that matter most, of one audience or of all; the pinned come first.
+
+        With those of one audience come, as if pinned, those that are open to it.
+        """
+        is_open = false() if audience is None else is_open_to(audience)
+        is_theirs = true() if audience is None else (memories.c.audience == audience) | is_open
+        is_pinned = or_(memories.c.pinned_at.is_not(None), is_open).label("is_pinned")
         # Twice as many as are wanted, since some may not be believed yet.
         best = select(memories.c.id, memories.c.text_sealed, memories.c.salience, is_pinned)
         order = (is_pinned.desc(), memories.c.salience.desc(), memories.c.id.desc())
-        best_of = best.where(_is_usable(user_id, audience)).order_by(*order).limit(2 * limit).subquery()
+        best_of = best.where(_is_usable(user_id), is_theirs).order_by(*order).limit(2 * limit).subquery()
         cited = (
             select(best_of, sources.c.certainty, keys.c.wrapped)
             .join(sources, sources.c.memory_id == best_of.c.id)

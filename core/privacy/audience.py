@@ -9,10 +9,14 @@ PRIVATE = "private"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose words something is (a user's id; a group's, for its summary), and which audience heard them."""
+    """Whose words something is (a user's id; a group's, for its summary), and which audience heard them.
+
+    `is_opening`: it didn't, but their owner lets it know.
+    """
 
     owner: str
     audience: str
+    is_opening: bool = False
 
 
 def audience_of(kind: ConversationKind, conversation_id: str) -> str:

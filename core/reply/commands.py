@@ -25,6 +25,7 @@ I'm **Mneme**, an assistant that remembers what you tell me. Just write to me.
 - `/memory edit NUMBER NEW TEXT` – put it right in your own words
 - `/memory pin NUMBER` – keep it in mind at all times; `unpin` takes that back
 - `/memory mute NUMBER` – keep it, but don't use it; `unmute` takes that back
+- `/memory open NUMBER PLACE` – let a group know it (`/memory places`); `close` takes that back
 - `/forget NUMBER` – forget one of these, `/forget everything` – all of it
 - `/undo` – forget what you last asked me to remember here
 - `/pause` – keep nothing of what you say from now on; `/resume` ends that

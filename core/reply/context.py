@@ -130,7 +130,7 @@ class Context:
         )
         known = [row.text for row in gathered.card] + [each.text for each in gathered.recall.memories]
         own = [turn.text, *_own(gathered.window, turn.user_id), *known]
-        return Briefing(prompt, own, _company(turn, gathered.window))
+        return Briefing(prompt, own, _company(turn, gathered))
 
     async def _known(self, turn: Turn, course: Course) -> tuple[Gathered, dict[str, str]]:
         """All that bears on the turn and belongs before its audience, and who speaks in its window."""
@@ -208,10 +208,12 @@ def _own(window: Sequence[Line], user_id: str) -> list[str]:
     return [line.text for line in window if line.role == "user" and line.user_id == user_id]
 
 
-def _company(turn: Turn, window: Sequence[Line]) -> Company | None:
+def _company(turn: Turn, gathered: Gathered) -> Company | None:
     if turn.conversation.audience == PRIVATE:
         return None
-    heard = [line.text for line in window] + [turn.text]
+    window = gathered.window
+    # What is open to the group stands on the card.
+    heard = [line.text for line in window] + [turn.text] + [row.text for row in gathered.card]
     heard += [enclosure.text for message in turn.messages for enclosure in message.enclosures]
     members = frozenset(line.user_id for line in window if line.role == "user")
     return Company(turn.conversation.audience, turn.user_id, members, heard)

@@ -15,6 +15,7 @@ from core.memory.forgetting import Forgetting
 from core.memory.recall import Recaller
 from core.memory.transcript import Line, Transcript
 from core.privacy.audience import PRIVATE, visible_to
+from core.reply.opening_commands import OpeningCommands
 from core.storage.database import Database
 from core.users.people import User
 
@@ -68,6 +69,7 @@ class MemoryCommands:
         forgetting: Forgetting,
         recaller: Recaller,
         corrections: Corrections,
+        opening: OpeningCommands,
     ) -> None:
         self._database = database
         self._screen = screen
@@ -76,9 +78,13 @@ class MemoryCommands:
         self._forgetting = forgetting
         self._recaller = recaller
         self._corrections = corrections
+        self._opening = opening
 
     async def memory(self, turn: Turn, user: User, rest: str) -> str:
-        """`/memory`, `/memory why [NUMBER]`, `timeline [WHAT]`, `edit NUMBER TEXT`, `pin|mute NUMBER`."""
+        """`/memory`, `/memory why [NUMBER]`, `timeline [WHAT]`, `edit NUMBER TEXT`, `pin|mute NUMBER`.
+
+        `/memory places`, `open NUMBER PLACE`, `close NUMBER`.
+        """
         wanted, _, about = rest.partition(" ")
         match wanted.casefold():
             case "why":
@@ -87,6 +93,13 @@ class MemoryCommands:
                 return await self._timeline(turn, user, about.strip())
             case "edit":
                 return await self._edit(turn, user, about)
+            case "places":
+                return await self._opening.places(turn, user)
+            case "open":
+                id = await self._numbered(turn, user, about.partition(" ")[0])
+                return await self._opening.open(turn, user, id, about.strip())
+            case "close":
+                return await self._opening.close(turn, user, await self._numbered(turn, user, about.strip()))
             case "pin" | "unpin" | "mute" | "unmute" as mark:
                 return await self._mark(turn, user, mark, about.strip())
             case _:
@@ -162,8 +175,12 @@ class MemoryCommands:
     async def _show(self, turn: Turn, user: User) -> str:
         listed = await self._listed(turn, user)
         parts = []
+        opened = await self._opening.named(user) if turn.conversation.audience == PRIVATE else {}
         if listed.memories:
-            rows = [_row(number, memory) for number, memory in enumerate(listed.memories, start=1)]
+            rows = [
+                _row(number, memory, opened.get(memory.id))
+                for number, memory in enumerate(listed.memories, start=1)
+            ]
             parts.append("What I remember about you:\n\n" + "\n".join(rows))
         if listed.heard:
             rows = [
@@ -217,8 +234,9 @@ def _place(what: str) -> int:
     return int(what) - 1 if what.isdecimal() and len(what) <= MAX_DIGITS else -1
 
 
-def _row(number: int, memory: Memory) -> str:
+def _row(number: int, memory: Memory, opened_to: str | None) -> str:
     notes = {
+        f"may be mentioned in: {opened_to}": opened_to is not None,
         "pinned": memory.is_pinned,
         "muted: I don't use it": memory.is_muted,
         "you weren't sure": not memory.is_believed,

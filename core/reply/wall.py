@@ -48,7 +48,10 @@ def within(
     """
 
     def belongs(found: Collection[Origin]) -> bool:
-        return bool(found) and all(may_read(origin, user_id, conversation.audience) for origin in found)
+        if any(origin.is_opening and origin.audience == conversation.audience for origin in found):
+            return all(origin.owner == user_id for origin in found)
+        heard = [origin for origin in found if not origin.is_opening]
+        return bool(heard) and all(may_read(origin, user_id, conversation.audience) for origin in heard)
 
     def stands(entry: str) -> bool:
         return belongs(origins.get(entry, ()))

@@ -135,6 +135,9 @@ TABLES: Mapping[str, Holding] = {
     "declined": Holding(
         "what was concluded and taken back, so that it isn't again", Activity.REMEMBER, Kept.MEMORY
     ),
+    "openings": Holding(
+        "which groups a person lets know a memory, since when", Activity.REMEMBER, Kept.MEMORY
+    ),
     "index_changes": Holding("which entries the index has yet to hear of", Activity.REMEMBER, Kept.CHANGE),
     "jobs": Holding("slow work on a conversation or a person: kind, attempts, times", Activity.RUN, Kept.JOB),
     "spendings": Holding("how many tokens a person has used on a day", Activity.RUN, Kept.BUDGET),

@@ -269,6 +269,16 @@ sources = _table(
 )
 """Which characters of which message a memory rests on, and how surely they say it (0 to 1)."""
 
+openings = _table(
+    "openings",
+    Column("memory_id", ForeignKey("memories.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "conversation_id", ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True, index=True
+    ),
+    Column("opened_at", UtcDateTime, nullable=False),
+)
+"""Groups that their person lets know a memory."""
+
 index_changes = _table(
     "index_changes",
     Column("entry_id", String(33), primary_key=True),

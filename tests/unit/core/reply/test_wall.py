@@ -66,6 +66,18 @@ def test_a_group_gets_what_was_said_there() -> None:
     ]
 
 
+def test_what_is_open_to_a_group_may_stand_there_alone() -> None:
+    opened = replace(HERE, is_opening=True)
+    held, _ = within(
+        GATHERED, "ana", GROUP, {"c1": {ALONE, opened}, "c2": {ALONE, replace(ELSEWHERE, is_opening=True)}}
+    )
+    assert [row.id for row in held.card] == ["1"]
+    held, _ = within(GATHERED, "ben", GROUP, {"c1": {ALONE, opened}})
+    assert held.card == [], "it is told where its person speaks"
+    held, _ = within(GATHERED, "ana", DIRECT, {"c1": {ALONE, opened}})
+    assert [row.id for row in held.card] == ["1"]
+
+
 def test_a_person_alone_gets_what_they_said_themselves() -> None:
     held, kept_out = within(GATHERED, "ana", DIRECT, ORIGINS)
     assert [each.id for each in held.window] == ["w1", "w3"]
