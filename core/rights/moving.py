@@ -37,6 +37,7 @@ from core.storage.schema import (
     doors,
     identities,
     inbox,
+    invites,
     memories,
     messages,
     sign_ins,
@@ -232,7 +233,7 @@ class Moving:
 
     async def _rest(self, connection: AsyncConnection, hands: _Hands) -> None:
         """What isn't said from an account; the rest goes with its user."""
-        for column in (consolidations.c.user_id, sign_ins.c.user_id, doors.c.owner_id):
+        for column in (consolidations.c.user_id, sign_ins.c.user_id, doors.c.owner_id, invites.c.made_by):
             await connection.execute(
                 update(column.table).where(column == hands.old).values({column.name: hands.new})
             )

@@ -59,7 +59,8 @@ class Access:
     async def meet(self, connection: AsyncConnection, door: Door, sender: Sender) -> User:
         """The user of the account that stands at the door, let in if it is open for them.
 
-        Whom an open door let in is put out once it shows that they are an outsider.
+        Whom an open door let in is put out once it shows that they are an outsider; not who has linked another
+        account, since that door may have been another's.
 
         Raises:
             IntegrityError: as `People.meet`.
@@ -70,7 +71,9 @@ class Access:
             user = await self._people.meet(connection, door.channel, door.workspace, sender, admitted=by)
             if user.admitted:
                 await self.audit.note(connection, "admit", user_id=user.id, actor=user.id, detail=by)
-        elif user.by is Admission.OPEN and sender.outsider:
+        elif (
+            user.by is Admission.OPEN and sender.outsider and await self._people.is_alone(connection, user.id)
+        ):
             await self._people.put_out(connection, user.id)
             await self.audit.note(connection, "put_out", user_id=user.id, actor=user.id, detail="outsider")
             user = replace(user, admitted=False, by=None)

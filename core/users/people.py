@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
@@ -159,6 +159,11 @@ class People:
             .values(admitted_at=self._clock.now(), admitted_by=by)
         )
         return let_in.rowcount > 0
+
+    async def is_alone(self, connection: AsyncConnection, user_id: str) -> bool:
+        """Whether somebody has a single account."""
+        accounts = select(func.count()).where(identities.c.user_id == user_id)
+        return await connection.scalar(accounts) == 1
 
     async def put_out(self, connection: AsyncConnection, user_id: str) -> None:
         """Takes back that somebody was let in; what they told stays theirs."""

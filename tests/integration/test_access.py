@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from core.app import App
 from core.messages import ConversationKind
@@ -29,7 +29,7 @@ from core.reply.door_commands import (
     YOURS,
 )
 from core.settings import Settings
-from core.storage.schema import audit, inbox, invites, messages, turns, users
+from core.storage.schema import audit, identities, inbox, invites, messages, turns, users
 from core.users.access import Entry
 from core.users.codes import GUESSES_REST, MOST_GUESSES
 from core.users.doors import Door, Mode
@@ -312,6 +312,23 @@ async def test_an_open_door_is_none_for_outsiders(open_settings: Settings, model
         assert (await people.say("Hello", outsider=True)).endswith("Hello")
         noted = [detail for _, detail in await deeds(people.house)]
         assert noted == ["open", "outsider", "open", "invite 1", "invite 1"]
+
+
+async def test_who_has_linked_another_account_is_not_put_out_for_being_a_guest_there(
+    open_settings: Settings,
+) -> None:
+    async with a_house(open_settings) as house:
+        await stranger(house.app, "ana")
+        guest = await stranger(house.app, "ana", Door(CHANNEL, "another desk"))
+        linked = identities.c.workspace == "another desk"
+        async with house.app.database.write() as connection:
+            ana = await house.app.people.find(connection, CHANNEL, WORKSPACE, "ana")
+            assert ana is not None
+            await connection.execute(update(identities).where(linked).values(user_id=ana.id))
+            sender = letter("", outsider=True).sender
+            met = await house.app.access.meet(connection, Door(CHANNEL, "another desk"), sender)
+        assert (met.id, met.admitted) == (ana.id, True)
+        assert met.id != guest.id
 
 
 async def test_strangers_in_a_group_are_shown_the_door_once_a_day(owned: People, clock: MovedClock) -> None:
