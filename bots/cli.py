@@ -145,6 +145,25 @@ def reindex() -> None:
         print("Start Mneme anew, worker and all, to use this index.")
 
 
+@app.command(name="rotate-key")
+def rotate_key(
+    out: Annotated[Path | None, typer.Option(help="With MNEME_MASTER_KEY: where the new one goes.")] = None,
+) -> None:
+    """Put a new master key in the old one's place, with Mneme stopped.
+
+    What was sealed stays as it is, and opens by the new key alone; a copy made before opens by the old one.
+    """
+    from bots.key_rotation import rotate
+
+    settings = prepared()
+    count, path = rotate(settings, out)
+    print(f"{count} keys are wrapped with the new master key, which is in {path}.")
+    if settings.mneme_master_key is not None:
+        print("Set MNEME_MASTER_KEY to what that file holds before you start Mneme, and remove the file.")
+    else:
+        print("Back it up, apart from the data; the old one opens only what was copied before.")
+
+
 @app.command(name="sign-in")
 def sign_in(name: Name = None) -> None:
     """Print a link that signs in to the web chat, once."""

@@ -56,7 +56,7 @@ class Keeper(Protocol):
 
 
 @asynccontextmanager
-async def _record(settings: Settings) -> AsyncIterator[Database]:
+async def record(settings: Settings) -> AsyncIterator[Database]:
     database = Database.from_settings(settings)
     try:
         await require_newest_schema(database)
@@ -71,7 +71,7 @@ async def doorkeeper(settings: Settings) -> AsyncIterator[tuple[Database, Access
     master = load_master_key(settings)
     clock = SystemClock()
     people = People(Vault(master), master, clock)
-    async with _record(settings) as database:
+    async with record(settings) as database:
         yield database, Access(settings, master, people, Audit(clock), clock), people
 
 
@@ -79,7 +79,7 @@ async def doorkeeper(settings: Settings) -> AsyncIterator[tuple[Database, Access
 async def dead_letters(settings: Settings) -> AsyncIterator[dict[str, Keeper]]:
     """Who keeps what was given up, by the letter that its ids begin with; asks the record alone."""
     master = load_master_key(settings)
-    async with _record(settings) as database:
+    async with record(settings) as database:
         clock = SystemClock()
         yield {"m": DeadLetters(database, Vault(master), clock), "j": DeadJobs(database, clock)}
 
@@ -88,7 +88,7 @@ async def sign_in_link(settings: Settings, name: str) -> str:
     """A link that signs in to the web chat as this name, once."""
     master = load_master_key(settings)
     clock = SystemClock()
-    async with _record(settings) as database:
+    async with record(settings) as database:
         people = People(Vault(master), master, clock)
         token = await SignIn(database, people, master, clock).link_token(name)
     return f"{settings.public_url or service_url(settings)}/sign-in?token={token}"

@@ -43,10 +43,23 @@ def unseal(key: bytes, sealed: bytes, context: str) -> bytes:
 class MasterKey:
     """Derives a key for each purpose (HKDF-SHA256, RFC 5869); is itself never used on data."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, digesting: bytes | None = None) -> None:
+        """`digesting` is the first master key's: by it, what was written down before is still found."""
         self._secret = secret
         self._wrapping = self.derive("wrap data keys")
-        self._digesting = self.derive("digest identifiers")
+        self._digesting = digesting or self.derive("digest identifiers")
+
+    def renewed(self) -> "MasterKey":
+        """A new one in this one's place, which finds what this one finds."""
+        return MasterKey(os.urandom(KEY_BYTES), self._digesting)
+
+    @property
+    def text(self) -> str:
+        """What `MNEME_MASTER_KEY` and the key's file hold: the secret; once renewed, the digesting key too."""
+        parts = [self._secret]
+        if self._digesting != self.derive("digest identifiers"):
+            parts.append(self._digesting)
+        return ".".join(base64.b64encode(part).decode() for part in parts)
 
     def derive(self, purpose: str) -> bytes:
         """32 bytes that belong to this purpose alone."""
@@ -79,7 +92,7 @@ def load_master_key(settings: Settings, *, make: bool = True) -> MasterKey:
             none, and with `make=False` none is made.
     """
     if settings.mneme_master_key is not None:
-        return MasterKey(_decode(settings.mneme_master_key.get_secret_value(), "MNEME_MASTER_KEY"))
+        return read_master_key(settings.mneme_master_key.get_secret_value(), "MNEME_MASTER_KEY")
     path = settings.mneme_data_dir / KEY_FILE
     if not make and not path.exists():
         raise ConfigurationError(
@@ -87,34 +100,51 @@ def load_master_key(settings: Settings, *, make: bool = True) -> MasterKey:
         )
     try:
         _make_once(path)
-        return MasterKey(_decode(path.read_text("latin-1"), str(path)))
+        return read_master_key(path.read_text("latin-1"), str(path))
     except OSError as error:
         raise ConfigurationError(f"The master key {path} can't be used: {error.strerror}.") from error
 
 
-def _decode(text: str, where: str) -> bytes:
+def read_master_key(text: str, where: str) -> MasterKey:
+    """The key that such a text stands for.
+
+    Raises:
+        ConfigurationError: none; `where` it comes from is named, it isn't.
+    """
     try:
-        secret = base64.b64decode(text.strip(), validate=True)
+        parts = [base64.b64decode(part, validate=True) for part in text.strip().split(".")]
     except (binascii.Error, ValueError):
-        secret = b""
-    if len(secret) != KEY_BYTES:
+        parts = []
+    if len(parts) not in (1, 2) or any(len(part) != KEY_BYTES for part in parts):
         raise ConfigurationError(f"{where} must be 32 bytes in base64: `openssl rand -base64 32` makes one.")
-    return secret
+    return MasterKey(*parts)
 
 
 def _make_once(path: Path) -> None:
-    """Two first starts at once must end with one key: the file appears whole, and only if none is there."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Two first starts at once must end with one key."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_once(path, MasterKey(os.urandom(KEY_BYTES)))
+
+
+def write_once(path: Path, key: MasterKey) -> None:
+    """The file (mode 0600) appears whole, and only if none is there.
+
+    Raises:
+        OSError: it can't be written.
+    """
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.") as draft:  # mode 0600
-        draft.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
+        draft.write(key.text.encode() + b"\n")
         draft.flush()
         os.fsync(draft.fileno())
         with suppress(FileExistsError):
             os.link(draft.name, path)
-    # Without its key all that is sealed is lost: the file's name, too, has to outlive a power cut.
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Without its key all that is sealed is lost: the file's name, too, has to outlive a power cut."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import ConfigurationError, Undecryptable
@@ -27,21 +27,39 @@ class Vault:
         self._master = master
         self._keys: dict[str, bytes] = {}
 
-    async def check(self, connection: AsyncConnection) -> None:
-        """Makes sure that our master key is the one that this record's keys were wrapped with.
+    async def check(self, connection: AsyncConnection, owner: str | None = None) -> None:
+        """Makes sure that our master key is the one that this record's keys, or one's, were wrapped with.
 
         Raises:
             ConfigurationError: it is another one.
         """
-        row = (await connection.execute(select(keys).limit(1))).one_or_none()
+        some = select(keys) if owner is None else select(keys).where(keys.c.owner == owner)
+        row = (await connection.execute(some.limit(1))).one_or_none()
         try:
             if row is not None:
                 self._master.unwrap(row.owner, row.wrapped)
         except Undecryptable:
             raise ConfigurationError(
                 "MNEME_MASTER_KEY, or master.key in the data directory, isn't the key that this database "
-                "was sealed with: put the right one back."
+                "was sealed with: put the right one back. If `mneme rotate-key` was broken off, run it again."
             ) from None
+
+    async def rewrap(self, connection: AsyncConnection, new: MasterKey) -> int:
+        """Wraps every data key with a new master key, unless it is already. Returns how many there are.
+
+        Raises:
+            ConfigurationError: a key opens with neither.
+        """
+        rows = (await connection.execute(select(keys))).all()
+        for row in rows:
+            try:
+                data_key = self._master.unwrap(row.owner, row.wrapped)
+            except Undecryptable:
+                await Vault(new).check(connection, row.owner)
+                continue
+            wrapped = new.wrap(row.owner, data_key)
+            await connection.execute(update(keys).where(keys.c.owner == row.owner).values(wrapped=wrapped))
+        return len(rows)
 
     async def create(self, connection: AsyncConnection, owner: str) -> None:
         """Makes the owner's data key. It counts from the commit of the connection's transaction."""

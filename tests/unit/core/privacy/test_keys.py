@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigurationError, Undecryptable
-from core.privacy.keys import KEY_BYTES, KEY_FILE, MasterKey, load_master_key, seal, unseal
+from core.privacy.keys import KEY_BYTES, KEY_FILE, MasterKey, load_master_key, read_master_key, seal, unseal
 from tests.conftest import make_settings
 
 KEY = bytes(range(KEY_BYTES))
@@ -49,6 +49,18 @@ def test_a_changed_bit_is_noticed(data: st.DataObject) -> None:
 def test_a_value_cut_short_is_undecryptable_too(length: int) -> None:
     with pytest.raises(Undecryptable):
         unseal(KEY, seal(KEY, b"", "messages.text")[:length], "messages.text")
+
+
+def test_a_renewed_key_finds_what_the_first_found_and_opens_nothing_of_it() -> None:
+    first = MasterKey(KEY)
+    second = first.renewed()
+    third = read_master_key(second.renewed().text, "x")
+    assert first.digest("account", "7") == second.digest("account", "7") == third.digest("account", "7")
+    assert first.derive("access code") != second.derive("access code") != third.derive("access code")
+    with pytest.raises(Undecryptable):
+        second.unwrap("ana", first.wrap("ana", KEY))
+    assert read_master_key(first.text, "x").unwrap("ana", first.wrap("ana", KEY)) == KEY
+    assert read_master_key(second.text, "x").unwrap("ana", second.wrap("ana", KEY)) == KEY
 
 
 def test_an_error_names_the_column_and_no_owner() -> None:
