@@ -42,6 +42,7 @@ class Lexicon:
         self._shown_to = array("i")
         self._languages: Counter[str] = Counter()
         self._lengths = array("i")
+        self._words = 0
         self._times = array("d")
         self._before = array("i")
         self._after = array("i")
@@ -79,6 +80,7 @@ class Lexicon:
         self._places[entry_id] = place
         self._shown_to.append(self._audiences.setdefault(audience, len(self._audiences)))
         self._lengths.append(len(words))
+        self._words += len(words)
         self._times.append(at.timestamp() if at else nan)
         self._before.append(-1)
         self._after.append(-1)
@@ -144,7 +146,7 @@ class Lexicon:
         if not total:
             return scores
         lengths = np.frombuffer(self._lengths, dtype=np.int32)
-        mean_length = max(float(lengths.mean()), 1.0)
+        mean_length = max(self._words / total, 1.0)
         weight = 0.0
         for word in set(stems(question, language_of(question, usual=self._usual_language))):
             places, counts = self._found(word)
@@ -154,7 +156,9 @@ class Lexicon:
             weight += rarity
             saturation = counts + K1 * (1 - B + B * lengths[places] / mean_length)
             scores[places] += rarity * counts * (K1 + 1) / saturation
-        return scores / np.float32(weight) if weight else scores
+        if weight:
+            scores /= np.float32(weight)
+        return scores
 
     def _found(self, word: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         places, counts = self._postings[word] if word in self._postings else (array("i"), array("i"))

@@ -79,35 +79,35 @@ def rank(
     """
     if not len(lexicon):
         return []
-    similarities = np.full(len(lexicon), np.nan, dtype=np.float32)
-    for neighbour in near:
-        place = lexicon.place(neighbour.id)
-        if place is not None:
-            similarities[place] = neighbour.similarity
+    similarities = {
+        place: neighbour.similarity
+        for neighbour in near
+        if (place := lexicon.place(neighbour.id)) is not None
+    }
     usual = near[-1].similarity if len(near) >= CANDIDATES else LEAST_SIMILARITY
     allowed = lexicon.of_audience(audience)
-    # NaN, of which there is no similarity, isn't larger than anything.
-    meaning = np.where(allowed & (similarities > usual), similarities - np.float32(usual), np.float32(0))
-    said = np.where(allowed, np.float32(WORDS_WEIGHT) * lexicon.coverage(question), np.float32(0))
-    own = meaning + said
+    meaning = np.zeros(len(lexicon), dtype=np.float32)
+    meaning[list(similarities)] = np.maximum(np.array([*similarities.values()], np.float32) - usual, 0)
+    said = WORDS_WEIGHT * lexicon.coverage(question)
+    own = (meaning + said) * allowed
     beside = BESIDE_WEIGHT * lexicon.beside(own) + BESIDE_WEIGHT**2 * lexicon.beside(own, steps=2)
     time = np.zeros(len(lexicon), dtype=np.float32)
     for begin, end in during:
         time[allowed & lexicon.during(begin, end)] = TIME_WEIGHT
-    scores = np.where(allowed, own + beside, 0) + time
+    scores = (own + beside) * allowed + time
     nearest = by_chance(int(np.count_nonzero(allowed)))
     found = np.flatnonzero(scores > 0)
     return [
         Candidate(
             id=lexicon.ids[place],
             score=float(scores[place]),
-            similarity=None if np.isnan(similarities[place]) else float(similarities[place]),
+            similarity=similarities.get(place),
             meaning=float(meaning[place]),
             words=float(said[place]),
             time=float(time[place]),
             beside=float(beside[place]),
             fits=bool(
-                similarities[place] >= nearest
+                similarities.get(place, -1.0) >= nearest
                 or said[place] >= WORDS_WEIGHT * FITTING_COVERAGE
                 or time[place] > 0
             ),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from sqlalchemy import Row, Select, String, and_, bindparam, exists, false, func, insert, or_, select
+from sqlalchemy import Boolean, Row, Select, String, and_, bindparam, exists, false, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
@@ -44,7 +44,7 @@ _OF_USER = _with_keys(
     select(messages).where(
         messages.c.user_id == bindparam("user", type_=String),
         messages.c.id.in_(bindparam("ids", expanding=True)),
-        messages.c.remembered.in_(bindparam("which", expanding=True)),
+        messages.c.remembered | bindparam("others_too", type_=Boolean),
     )
 )
 """Made once: to make it takes longer than to run it, and every recall does."""
@@ -227,7 +227,7 @@ class Transcript:
         """Those of the messages that are this user's own, by id; if asked, only what is `remembered`."""
         if not ids:
             return {}
-        given = {"user": user_id, "ids": list(ids), "which": [True] if remembered else [True, False]}
+        given = {"user": user_id, "ids": list(ids), "others_too": not remembered}
         return {line.id: line for line in self._opened((await connection.execute(_OF_USER, given)).all())}
 
     async def _lines(self, connection: AsyncConnection, query: Select[Any]) -> Sequence[Line]:
