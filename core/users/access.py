@@ -59,8 +59,8 @@ class Access:
     async def meet(self, connection: AsyncConnection, door: Door, sender: Sender) -> User:
         """The user of the account that stands at the door, let in if it is open for them.
 
-        Whom an open door let in is put out once it shows that they are an outsider; not who has linked another
-        account, since that door may have been another's.
+        Whom an open door let in is put out once it shows that they are an outsider. Not so who has linked
+        another account: the door that let them in may have been that one's.
 
         Raises:
             IntegrityError: as `People.meet`.
