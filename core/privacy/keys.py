@@ -55,7 +55,7 @@ class MasterKey:
 
     @property
     def text(self) -> str:
-        """What `MNEME_MASTER_KEY` and the key's file hold: the secret; once renewed, the digesting key too."""
+        """What `MNEME_MASTER_KEY` and the key's file hold: the secret, and once renewed the digesting key."""
         parts = [self._secret]
         if self._digesting != self.derive("digest identifiers"):
             parts.append(self._digesting)
