@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from core.messages import ConversationKind, Enclosure, EnclosureKind, Sender
 from core.reply.addresses import addresses_in, key_of, trimmed
 from core.reply.draft import HELD_BACK
+from core.reply.prompt import GROUP
 from core.settings import Settings
 from core.storage.schema import memories, messages
 from tests.clickable import clickable
@@ -166,7 +167,7 @@ async def test_what_others_wrote_gives_no_orders_and_is_no_memory(
         await people.work()
         assert len(people.prompts()) == 1 + 2 * len(TRIED["injections"])
         for prompt in people.prompts():
-            assert prompt[0]["content"] == plain, "the system's part is as ever"
+            assert prompt[0]["content"] in (plain, plain + GROUP), "the system's part is as ever"
             assert [message["role"] for message in prompt] == ["system", "user"]
             first, *rest = prompt[-1]["content"].splitlines()
             assert "CANARY" not in first or first.endswith(": Hello?")
