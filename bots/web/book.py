@@ -31,6 +31,8 @@ class Book:
     async def page(
         self, request: web.Request, visitor: Visitor, template: str, part: str, **values: object
     ) -> web.Response:
+        """The template filled in. What was done or refused, `done`, stands in the address or in `values`."""
+        done = str(values.pop("done", request.query.get(DONE, "")))
         texts = self._rendering.catalogue.of(request)
         frame = {
             "name": visitor.name,
@@ -42,7 +44,7 @@ class Book:
             "here": request.rel_url.path_qs,
             "private": PRIVATE,
             "max_chars": MAX_CHARS,
-            "done": texts["done"].get(request.query.get(DONE, "")),
+            "done": texts["done"].get(done),
         }
         return self._rendering.page(request, template, {**frame, **values})
 

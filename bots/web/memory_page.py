@@ -93,14 +93,23 @@ class MemoryPage:
         return await self._forget(request, visitor, self._app.forgetting.message)
 
     async def edit(self, request: web.Request, visitor: Visitor) -> web.Response:
-        """POST /memory/memories/ID/edit {text}: the person's own words take the place of the memory's."""
-        form = await form_body(request)
-        edit = partial(self._app.corrections.edit, text=form.get("text", ""))
-        return await self._correct(request, visitor, form, edit, "edited")
+        """POST /memory/memories/ID/edit {text}: the person's own words take the place of the memory's.
+
+        What is refused is asked for again, with what they wrote.
+        """
+        form, id = await form_body(request), request.match_info["id"]
+        text = form.get("text", "")
+        try:
+            is_there = await self._app.corrections.edit(visitor.user_id, id, text)
+        except InvalidMessage as error:
+            values = {"done": _refusal(error), "id": id, "text": text, "back": form.get("back", "")}
+            return await self._book.page(request, visitor, "memory_edit.html", "topics", **values)
+        await tell_index(self._app, visitor.user_id)
+        return back(form, "edited" if is_there else "gone")
 
     async def mark(self, request: web.Request, visitor: Visitor) -> web.Response:
         """POST /memory/memories/ID/(pin|unpin|mute|unmute): it is in every prompt, in none, or as usual."""
-        mark = request.match_info["mark"]
+        form, mark = await form_body(request), request.match_info["mark"]
         corrections = self._app.corrections
         calls = {
             "pin": partial(corrections.pin, pinned=True),
@@ -108,22 +117,12 @@ class MemoryPage:
             "mute": partial(corrections.mute, muted=True),
             "unmute": partial(corrections.mute, muted=False),
         }
-        return await self._correct(request, visitor, await form_body(request), calls[mark], mark)
-
-    async def _correct(
-        self,
-        request: web.Request,
-        visitor: Visitor,
-        form: Mapping[str, str],
-        correct: Callable[[str, str], Awaitable[bool]],
-        done: str,
-    ) -> web.Response:
         try:
-            is_there = await correct(visitor.user_id, request.match_info["id"])
+            is_there = await calls[mark](visitor.user_id, request.match_info["id"])
         except InvalidMessage as error:
-            return back(form, REFUSALS.get(str(error), "not_done"))
+            return back(form, _refusal(error))
         await tell_index(self._app, visitor.user_id)
-        return back(form, done if is_there else "gone")
+        return back(form, mark if is_there else "gone")
 
     async def _forget(
         self, request: web.Request, visitor: Visitor, forget: Callable[[str, str], Awaitable[bool]]
@@ -132,6 +131,10 @@ class MemoryPage:
         is_done = await forget(visitor.user_id, request.match_info["id"])
         await tell_index(self._app, visitor.user_id)
         return back(form, "forgotten" if is_done else "gone")
+
+
+def _refusal(error: InvalidMessage) -> str:
+    return REFUSALS.get(str(error), "not_done")
 
 
 def _page_number(request: web.Request) -> int:

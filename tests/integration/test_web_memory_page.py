@@ -97,8 +97,10 @@ async def test_a_memory_is_corrected_marked_and_its_refusals_are_told(service: W
             answer = await ana.client.post(f"/memory/memories/{memory}/{deed}", data=form)
             return str(answer.headers["location"])
 
-        assert await do("edit", text="  ") == "/memory?done=no_words"
-        assert await do("edit", text="x" * 601) == "/memory?done=too_long"
+        for text, why in (("  ", "Say what to remember instead."), ("x" * 601, "too long for one memory")):
+            refused = await ana.client.post(f"/memory/memories/{memory}/edit", data={"text": text})
+            assert why in refused.text
+            assert f">{text}</textarea>" in refused.text
         assert await do("pin") == "/memory?done=pin"
         assert "pinned: always in mind" in await page(ana)
         assert await do("mute") == "/memory?done=mute"

@@ -37,8 +37,8 @@ async function send(form, button) {
   try {
     const body = new URLSearchParams(new FormData(form));
     const answer = await fetch(form.action, { method: "POST", body });
-    if (show(await answer.text())) settle(answer.url);
-    else form.submit(); // the answer is another page, such as the way in
+    if (!show(await answer.text())) form.submit(); // the answer is another page, such as the way in
+    else if (answer.redirected) settle(answer.url);
   } catch {
     form.submit(); // the browser tells that nobody is there
   }
