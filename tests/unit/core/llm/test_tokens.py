@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.llm.tokens import count_tokens, truncate_tokens
+from core.llm.tokens import MOST_BITS, SEVERAL_TOKENS_BITS, count_tokens, surprise, truncate_tokens
 
 
 def test_counts_as_openai_does() -> None:
@@ -35,3 +35,11 @@ def test_a_cut_text_is_a_beginning_that_fits(text: str, limit: int) -> None:
 def test_long_and_odd_texts_are_quick() -> None:
     for text in ("a" * 100_000, " " * 100_000, "\x00" * 10_000, "日" * 100_000, "a\ud800b"):
         assert count_tokens(text) > 0
+
+
+def test_a_rare_word_surprises_more_than_a_common_one() -> None:
+    bits = [surprise(word) for word in ("the", "time", "family", "coffee", "allergic")]
+    assert bits == sorted(bits)
+    assert bits[0] == 0.0
+    assert 6.0 < bits[-1] <= MOST_BITS
+    assert surprise("Quittengelee") == SEVERAL_TOKENS_BITS

@@ -81,3 +81,21 @@ def test_audiences_are_kept_apart() -> None:
     assert list(lexicon.of_audience("team")) == [False, True, False]
     assert not lexicon.of_audience("another").any()
     assert lexicon.of_audience(None).all()
+
+
+def test_what_was_told_elsewhere_is_found_by_the_words_that_a_text_shares_with_it() -> None:
+    lexicon = Lexicon()
+    for entry, text, audience in (
+        ("m0", "My locker code is 7391", "private"),
+        ("m1", "My locker code is 7391", "team"),
+        ("m2", "Locker rooms are cold and damp in any season", "private"),
+        ("m3", "7391 is a prime", "club"),
+    ):
+        lexicon.add(entry, text, audience)
+    weights = {"7391": 8.0, "code": 2.0, "is": 0.5}
+    found = lexicon.told_elsewhere("team", weights, {"my", "locker"}, {"7391"})
+    assert list(found) == ["m0", "m3"]
+    assert found["m0"] == 10.5
+    assert lexicon.told_elsewhere("team", weights, {"my", "locker"}, {"prime"}) == {}
+    assert lexicon.words_told_to("team", {"7391", "prime"}) == {"7391"}
+    assert lexicon.words_told_to("nobody", {"7391"}) == set()
