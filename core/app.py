@@ -112,6 +112,7 @@ class App:
     consolidation: Consolidation
     job_runner: JobRunner
     corrections: Corrections
+    openings: Openings
     switches: Switches
     consent: Consent
     retention: Retention
@@ -202,6 +203,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         erasure = Erasure(
             database, vault, turns, forgetting, indexer, ErasureList(settings.mneme_data_dir), clock
         )
+        openings = Openings(database, clock)
         recaller = Recaller(database, indexer, lexicons, transcript, memories, tokens=settings.recall_tokens)
         jobs = JobQueue(
             database,
@@ -270,7 +272,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
                     forgetting,
                     recaller,
                     corrections,
-                    OpeningCommands(database, Openings(database, clock)),
+                    OpeningCommands(database, openings),
                 ),
                 PageLink(sign_in, settings),
                 SwitchCommands(switches, consent),
@@ -323,12 +325,13 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
             indexer=indexer,
             reindexing=Reindexing(database, index, indexer),
             recaller=recaller,
-            overview=Overview(database, vault, transcript, memories, recaller),
+            overview=Overview(database, vault, transcript, memories, openings, recaller),
             last_replies=LastReplies(database, vault, transcript),
             jobs=jobs,
             consolidation=consolidation,
             job_runner=job_runner,
             corrections=corrections,
+            openings=openings,
             switches=switches,
             consent=consent,
             retention=retention,

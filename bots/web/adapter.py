@@ -70,6 +70,7 @@ class WebChannel(ScreenOutlet):
             "/memories/{id:[0-9a-f]{32}}/forget": page.forget_memory,
             "/messages/{id:[0-9a-f]{32}}/forget": page.forget_message,
             "/memories/{id:[0-9a-f]{32}}/edit": page.edit,
+            "/memories/{id:[0-9a-f]{32}}/close": page.close,
             "/memories/{id:[0-9a-f]{32}}/{mark:pin|unpin|mute|unmute}": page.mark,
             "/pause": privacy.pause,
             "/resume": privacy.resume,

@@ -124,6 +124,12 @@ class MemoryPage:
         await tell_index(self._app, visitor.user_id)
         return back(form, mark if is_there else "gone")
 
+    async def close(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """POST /memory/memories/ID/close: no group that it was opened to may know the memory any more."""
+        form = await form_body(request)
+        is_done = await self._app.openings.close(visitor.user_id, request.match_info["id"])
+        return back(form, "closed" if is_done else "not_done")
+
     async def _forget(
         self, request: web.Request, visitor: Visitor, forget: Callable[[str, str], Awaitable[bool]]
     ) -> web.Response:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.memory.claims import TEXT, Kind, Memories, Memory
+from core.memory.openings import Openings
 from core.memory.recall import LEAST_SHARE, SAID, TROUBLE, Recaller
 from core.memory.transcript import TEXT as MESSAGE_TEXT
 from core.memory.transcript import Line, Transcript
@@ -28,11 +29,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A memory with what it came in the place of, latest first, and the messages that it rests on, by id."""
+    """A memory with what it came in the place of, latest first, and the messages that it rests on, by id.
+
+    `is_open`: the person lets a group know it, though they said it elsewhere.
+    """
 
     memory: Memory
     before: tuple[Memory, ...]
     said: Mapping[str, Line]
+    is_open: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +74,14 @@ class Overview:
         vault: Vault,
         transcript: Transcript,
         memories: Memories,
+        openings: Openings,
         recaller: Recaller,
     ) -> None:
         self._database = database
         self._vault = vault
         self._transcript = transcript
         self._memories = memories
+        self._openings = openings
         self._recaller = recaller
 
     async def topics(self, user_id: str, *, each: int) -> list[Topic]:
@@ -136,7 +143,7 @@ class Overview:
     async def attached(
         self, connection: AsyncConnection, user_id: str, found: Sequence[Memory]
     ) -> list[Held]:
-        """The memories with their history and their messages."""
+        """The memories with their history, their messages and who else may know them."""
         earlier = await self._memories.before(connection, user_id, [each.id for each in found])
         replaced = {
             id: sorted(each, key=lambda memory: memory.valid_from, reverse=True)
@@ -144,11 +151,13 @@ class Overview:
         }
         cited = {source.message_id for memory in found for source in memory.sources}
         lines = await self._transcript.of_user(connection, user_id, cited)
+        opened = await self._openings.of_user(connection, user_id)
         return [
             Held(
                 memory,
                 tuple(_before(memory, replaced)),
                 {s.message_id: lines[s.message_id] for s in memory.sources if s.message_id in lines},
+                is_open=memory.id in opened,
             )
             for memory in found
         ]

@@ -118,6 +118,19 @@ async def test_whoever_is_signed_in_is_asked_before_a_link_makes_them_another(he
         assert "You are signed in as" in page
 
 
+async def test_what_is_open_to_a_group_is_shown_and_closed_again(here: Served) -> None:
+    await here.people.say("Remember that I sing in a choir.")
+    await here.people.say_in_group("Hello.")
+    assert "From now on" in await here.people.say("/memory open 1 1")
+    async with here.web.stranger() as client:
+        await entered(client, await token_of(here))
+        shown = (await client.get("/memory")).text
+        assert "open to a group" in shown
+        (address,) = re.findall(r'action="(/memory/memories/\w+/close)"', shown)
+        assert (await client.post(address)).headers["location"] == "/memory?done=closed"
+        assert "open to a group" not in (await client.get("/memory")).text
+
+
 async def test_nobody_gets_a_link_in_a_group_or_at_the_door(here: Served) -> None:
     assert await here.people.say_in_group("/page") == IN_PRIVATE
     assert await here.people.say("/page", conversation="t", kind=ConversationKind.THREAD) == IN_PRIVATE
