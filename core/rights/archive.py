@@ -23,10 +23,14 @@ class Account(_Part):
 
 
 class Person(_Part):
-    """Whose archive it is; the id is a random number of the Mneme that made it."""
+    """Whose archive it is; the id is a random number of the Mneme that made it.
+
+    `special_consent`: whether they let be remembered what the law protects especially; null: not asked.
+    """
 
     id: str
     known_since: AwareDatetime
+    special_consent: bool | None = None
     accounts: tuple[Account, ...] = ()
 
 

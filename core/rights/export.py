@@ -17,7 +17,7 @@ from core.rights.archive import Account, Archive, Cited, Message, Person, Rememb
 from core.rights.document import Document
 from core.rights.roll import Roll
 from core.storage.database import Database
-from core.storage.schema import conversations, messages, turns
+from core.storage.schema import conversations, messages, turns, users
 
 JSON_FILE = "mneme-export.json"
 SCHEMA_FILE = "mneme-export.schema.json"
@@ -48,11 +48,14 @@ class Export:
             entry = await self._roll.entry(connection, user_id)
             held = await self._memories.of_user(connection, user_id, retired=True)
             talks = await self._talks(connection, user_id, box)
+            asked = select(users.c.special_consent).where(users.c.id == user_id)
+            agreed: bool | None = await connection.scalar(asked)
         return Archive(
             exported_at=self._clock.now(),
             person=Person(
                 id=user_id,
                 known_since=entry.known_since,
+                special_consent=agreed,
                 accounts=tuple(
                     Account(channel=a.channel, workspace=a.workspace, name=a.name) for a in entry.accounts
                 ),

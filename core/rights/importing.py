@@ -12,19 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.clock import Clock
 from core.delivery.conversations import Conversations
 from core.delivery.turns import TurnState
-from core.memory.asserted import is_statement
 from core.memory.changes import memory_entry, message_entry, queue_change, take_back
 from core.memory.claims import SUBJECT, Derivation, Kind, Memories
 from core.memory.claims import TEXT as CLAIM
 from core.memory.quotes import find_quote
 from core.memory.transcript import TEXT as MESSAGE
+from core.memory.transcript import Transcript
 from core.messages import ConversationKind, ConversationRef
 from core.privacy.audience import PRIVATE
 from core.privacy.keys import MasterKey
 from core.privacy.vault import Box, Vault
 from core.rights.archive import Archive, Message, Remembered, Talk
 from core.storage.database import Database
-from core.storage.schema import conversations, memories, messages, sources, turns
+from core.storage.schema import conversations, memories, messages, sources, turns, users
 from core.storage.upsert import conflicting_insert
 
 CHANNEL = "import"
@@ -51,6 +51,7 @@ class Importing:
         vault: Vault,
         master: MasterKey,
         conversations: Conversations,
+        transcript: Transcript,
         memories: Memories,
         clock: Clock,
     ) -> None:
@@ -58,6 +59,7 @@ class Importing:
         self._vault = vault
         self._master = master
         self._conversations = conversations
+        self._transcript = transcript
         self._memories = memories
         self._clock = clock
 
@@ -68,6 +70,8 @@ class Importing:
             Undecryptable: there is no such user.
             StoreUnavailable: not all of it came in; bring it again.
         """
+        async with self._database.write() as connection:
+            await self._agree(connection, user_id, archive)
         said = 0
         for talk in archive.talks:
             # A talk at a time: a large archive mustn't keep everybody else from writing.
@@ -79,6 +83,12 @@ class Importing:
             box = await self._vault.box(connection, user_id)
             held = await self._hold(connection, user_id, box, archive)
         return Imported(said, held)
+
+    async def _agree(self, connection: AsyncConnection, user_id: str, archive: Archive) -> None:
+        """Who agreed elsewhere has agreed here, unless they gave another answer."""
+        if archive.person.special_consent:
+            mine = update(users).where(users.c.id == user_id, users.c.special_consent.is_(None))
+            await connection.execute(mine.values(special_consent=True))
 
     async def _talk(self, connection: AsyncConnection, user_id: str, box: Box, talk: Talk) -> int:
         ids = [self._id(user_id, m.id, m.said_at) for m in talk.messages]
@@ -119,10 +129,12 @@ class Importing:
             )
             .returning(turns.c.id)
         )
-        rows = [
-            self._row(user_id, box, conversation_id, turn_id, at, message)
-            for at, message in enumerate(together)
-        ]
+        rows: list[dict[str, Any]] = []
+        for at, message in enumerate(together):
+            is_told = message.role == "user" and message.remembered
+            kept = is_told and await self._transcript.is_to_be_remembered(connection, user_id, message.text)
+            row = self._row(user_id, box, conversation_id, turn_id, at, message)
+            rows.append({**row, "remembered": kept})
         await connection.execute(insert(messages), rows)
         for row in rows:
             if row["remembered"]:
@@ -144,7 +156,6 @@ class Importing:
             "said_at": message.said_at,
             "utc_offset": round(offset.total_seconds() / 60) if offset else 0,
             "audience": PRIVATE,
-            "remembered": message.role == "user" and message.remembered and is_statement(message.text),
         }
 
     async def _hold(self, connection: AsyncConnection, user_id: str, box: Box, archive: Archive) -> int:
@@ -165,6 +176,9 @@ class Importing:
                 and (span := find_quote(source.quote, texts[source.message]))
             }
             if ids[memory.id] in known or not cited:
+                continue
+            said_so = "\n".join([memory.text, *(source.quote for source in memory.sources)])
+            if not await self._transcript.may_keep(connection, user_id, said_so):
                 continue
             if not await self._insert(connection, user_id, box, ids[memory.id], memory):
                 continue

@@ -176,3 +176,25 @@ async def test_somebody_elses_archive_becomes_ones_own_and_leaves_them_alone(
     rows = await people.house.rows(messages, messages.c.user_id == eve)
     assert {row.user_id for row in rows} == {eve}
     assert "Lives in Lisbon." in await people.texts("eve")
+
+
+@ONE_DATABASE
+async def test_what_needs_a_consent_comes_along_with_it_or_not_at_all(
+    open_settings: Settings, model: ModelStandIn
+) -> None:
+    model.extract = reader(("I'm allergic to peanuts", "Is allergic to peanuts."))
+    asking = open_settings.model_copy(update={"special_categories": "ask"})
+    async with people_of(asking, model) as people:
+        await people.say("I'm allergic to peanuts.")
+        await people.say("/consent yes")
+        await people.work()
+        archive = await people.app.export.archive(await people.id())
+        assert [memory.text for memory in archive.memories] == ["Is allergic to peanuts."]
+        for person, agreed in (("eve", True), ("fay", None)):
+            await people.say("Hello!", person=person)
+            whose = archive.person.model_copy(update={"special_consent": agreed})
+            brought = archive.model_copy(update={"person": whose})
+            await people.app.importing.bring(await people.id(person), brought)
+        assert await people.texts("eve") == ["Is allergic to peanuts."]
+        assert await people.texts("fay") == []
+        assert await people.recalled("What am I allergic to?", "fay") == []
