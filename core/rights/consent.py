@@ -12,6 +12,7 @@ from core.memory.asserted import is_statement
 from core.memory.changes import message_entry, queue_change, take_back
 from core.memory.claims import Memories
 from core.memory.forgetting import Forgetting
+from core.memory.jobs import JobQueue
 from core.memory.marks import keep_back
 from core.memory.notes import Notes
 from core.memory.special import is_special
@@ -47,6 +48,7 @@ class Consent:
         memories: Memories,
         forgetting: Forgetting,
         notes: Notes,
+        jobs: JobQueue,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -54,6 +56,7 @@ class Consent:
         self._memories = memories
         self._forgetting = forgetting
         self._notes = notes
+        self._jobs = jobs
         self._clock = clock
 
     async def is_to_be_asked(self, connection: AsyncConnection, turn: Turn) -> bool:
@@ -110,6 +113,9 @@ class Consent:
                 await queue_change(connection, user_id, message_entry(line.id))
             await self._notes.keep(connection, user_id, told)
             await keep_back(connection, user_id)
+            where = select(messages.c.conversation_id).where(messages.c.id.in_([line.id for line in told]))
+            for conversation_id in (await connection.scalars(where.distinct())).all():
+                await self._jobs.schedule_extraction(connection, conversation_id)
         return len(told)
 
     async def concerned(self, user_id: str) -> Concerned:

@@ -187,7 +187,6 @@ async def test_what_needs_a_consent_comes_along_with_it_or_not_at_all(
     async with people_of(asking, model) as people:
         await people.say("I'm allergic to peanuts.")
         await people.say("/consent yes")
-        await people.say("The weather is fine.")
         await people.work()
         archive = await people.app.export.archive(await people.id())
         assert [memory.text for memory in archive.memories] == ["Is allergic to peanuts."]
