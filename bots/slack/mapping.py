@@ -23,7 +23,7 @@ _HUMAN_SUBTYPES = (None, "file_share", "thread_broadcast")
 _SLACKBOT = "USLACKBOT"
 _TIMESTAMP = re.compile(r"[0-9]{1,10}\.[0-9]{1,9}")
 _BANG_COMMAND = re.compile(
-    r"!(start|help|reset|memory|page|forget|undo|erase|export|pause|resume|incognito|link|unlink"
+    r"!(start|help|reset|memory|page|forget|undo|erase|export|pause|resume|incognito|consent|link|unlink"
     r"|ask|invite|requests|approve|deny|block)\b",
     re.IGNORECASE,
 )

@@ -62,6 +62,7 @@ def settings_for(stand_in: SlackStandIn, **overrides: Any) -> Settings:
         "slack_app_token": SecretStr(stand_in.app_token),
         "slack_signing_secret": SecretStr(stand_in.signing_secret),
         "slack_api_base_url": stand_in.api_base_url,
+        "privacy_notice": False,
         **overrides,
     }
     return Settings(_env_file=None, **values)  # type: ignore[call-arg]  # pydantic-settings takes it

@@ -40,6 +40,7 @@ async def test_the_start_announces_commands_and_never_drops_updates(telegram: Te
         "start",
         "help",
         "memory",
+        "page",
         "forget",
         "undo",
         "reset",
