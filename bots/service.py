@@ -15,6 +15,7 @@ from bots.telegram.adapter import TelegramChannel
 from bots.web.adapter import WebChannel
 from core.app import App, open_app
 from core.errors import ConfigurationError, Unavailable
+from core.llm.tokens import count_tokens
 from core.settings import Settings
 
 INDEX_WATCH_SECONDS = 10.0
@@ -85,6 +86,7 @@ class Service:
             ModelRefused: the embedding model's server doesn't know it.
         """
         await self._app.erasure.reapply()
+        await asyncio.to_thread(count_tokens, "")  # loads the vocabulary: nobody's first reply waits for it
         for channel in self.channels:
             self._app.outlets[channel.name] = channel
         await self._check_index()

@@ -4,8 +4,6 @@ from functools import cache
 from math import log2
 from typing import Protocol, cast
 
-import bpe_openai  # type: ignore[import-untyped]
-
 EVERYDAY_BITS = 10.0
 """The rank of "time" or "work"."""
 MOST_BITS = 8.0
@@ -19,6 +17,9 @@ class _Encoding(Protocol):
 
 @cache
 def _encoding() -> _Encoding:
+    # It loads all its vocabularies when it is imported; most commands count no tokens.
+    import bpe_openai  # type: ignore[import-untyped]
+
     return cast(_Encoding, bpe_openai.get_encoding("o200k_base"))
 
 
