@@ -25,7 +25,8 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-# The tests wait more than they work: three processes fit two cores.
+# The tests wait more than they work: three processes fit two cores. Files are taken in the order of `testpaths`,
+# the long ones first: by their number of tests, those would come last, one a process.
 TESTERS ?= 3
 
 .PHONY: run test check chaos soak chaos-points chaos-outages machines lock bench bench-load bench-memory bench-gate bench-answers bench-growth clean help
@@ -34,7 +35,7 @@ run: $(RUNTIME) ## start Mneme and all it needs on this machine; Ctrl-C stops it
 	@exec $(BIN)/mneme run
 
 test: $(DEV) ## run the tests (ARGS="-k word" is passed on)
-	$(BIN)/pytest -n $(TESTERS) --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(DEV) ## style, types, the direction of imports, the lock
 	$(BIN)/ruff check .

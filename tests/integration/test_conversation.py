@@ -11,6 +11,7 @@ from core.delivery.screen import Progress
 from core.messages import ConversationKind, ConversationRef, IncomingMessage, Sender
 from core.storage.database import new_id
 from tests.conftest import lanes_running
+from tests.processes import until
 from tests.standins.model import ModelStandIn
 
 
@@ -54,6 +55,11 @@ class Talk:
         return last
 
 
+async def is_told(app: App) -> bool:
+    """Whether the index has heard of all that was said: that follows the reply by some milliseconds."""
+    return await app.indexer.behind() == 0
+
+
 @pytest.fixture
 def talk(app: App) -> Talk:
     return Talk(app)
@@ -64,6 +70,7 @@ async def test_what_was_said_is_recalled_in_the_next_conversation(
 ) -> None:
     async with lanes_running(app):
         await talk.say("ana", "I'm Ana, I live in Porto and I'm allergic to peanuts")
+        await until(lambda: is_told(app))
         reply = await talk.say("ana", "What am I allergic to?", conversation="2")
     recalled = [memory["text"] for memory in reply.account["memories"]]
     assert recalled == ["I'm Ana, I live in Porto and I'm allergic to peanuts"]
