@@ -123,12 +123,11 @@ def _found(remains: "Remains") -> str:
 
 def _line(entry: "Entry") -> str:
     name = entry.accounts[0].name if entry.accounts else "(no account)"
-    channels = ", ".join(dict.fromkeys(account.channel for account in entry.accounts))
     last = f"{entry.last_said_at:%Y-%m-%d}" if entry.last_said_at else "never"
     door = "; blocked" if entry.blocked else "" if entry.admitted else "; not let in"
     return (
-        f"{entry.id}  {name}  ({channels}; since {entry.known_since:%Y-%m-%d}; {entry.messages} messages, "
-        f"the last {last}; {entry.memories} memories{door})"
+        f"{entry.id}  {name}  ({', '.join(entry.channels)}; since {entry.known_since:%Y-%m-%d}; "
+        f"{entry.messages} messages, the last {last}; {entry.memories} memories{door})"
     )
 
 

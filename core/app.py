@@ -198,7 +198,16 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         )
         roll = Roll(vault)
         linking = Linking(
-            database, vault, master, turns, indexer, Moving(vault, memories), forgetting, Audit(clock), clock
+            database,
+            vault,
+            master,
+            turns,
+            indexer,
+            roll,
+            Moving(vault, memories),
+            forgetting,
+            Audit(clock),
+            clock,
         )
         erasure = Erasure(
             database, vault, turns, forgetting, indexer, ErasureList(settings.mneme_data_dir), clock

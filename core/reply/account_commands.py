@@ -116,8 +116,7 @@ class AccountCommands:
         if not is_sure:
             return turn, PARTING.format(channel=title, name=_name(account, accounts))
         reply = PARTED.format(channel=title)
-        after = await self._linking.unlink(turn.user_id, account, turn, reply)
-        return after or turn, reply
+        return await self._linking.unlink_in_turn(turn, account, reply), reply
 
 
 def _name(account: Account, accounts: Sequence[Account]) -> str:

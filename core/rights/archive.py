@@ -1,6 +1,5 @@
 """The archive of a person: its schema, which is what an export holds and an import reads."""
 
-from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -103,7 +102,3 @@ class Archive(_Part):
     person: Person
     talks: tuple[Talk, ...] = ()
     memories: tuple[Remembered, ...] = ()
-
-    def newest(self) -> datetime | None:
-        """When the person last said something."""
-        return max((m.said_at for talk in self.talks for m in talk.messages), default=None)

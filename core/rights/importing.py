@@ -17,7 +17,7 @@ from core.memory.claims import SUBJECT, Derivation, Kind, Memories
 from core.memory.claims import TEXT as CLAIM
 from core.memory.quotes import find_quote
 from core.memory.transcript import TEXT as MESSAGE
-from core.memory.transcript import Transcript
+from core.memory.transcript import Transcript, offset_minutes
 from core.messages import ConversationKind, ConversationRef
 from core.privacy.audience import PRIVATE
 from core.privacy.keys import MasterKey
@@ -144,7 +144,6 @@ class Importing:
     def _row(
         self, user_id: str, box: Box, conversation_id: str, turn_id: int, position: int, message: Message
     ) -> dict[str, Any]:
-        offset = message.said_at.utcoffset()
         return {
             "id": self._id(user_id, message.id, message.said_at),
             "turn_id": turn_id,
@@ -154,7 +153,7 @@ class Importing:
             "role": message.role,
             "text_sealed": box.seal(message.text, MESSAGE),
             "said_at": message.said_at,
-            "utc_offset": round(offset.total_seconds() / 60) if offset else 0,
+            "utc_offset": offset_minutes(message.said_at),
             "audience": PRIVATE,
         }
 

@@ -17,8 +17,9 @@ from core.memory.indexing import Indexer
 from core.privacy.keys import MasterKey
 from core.privacy.vault import Vault
 from core.rights.moving import Account, Moving
+from core.rights.roll import Entry, Roll
 from core.storage.database import Database, new_id, one_at_a_time
-from core.storage.schema import identities, link_codes, link_news, memories, messages, users
+from core.storage.schema import identities, link_codes, link_news, users
 from core.users.audit import Audit
 from core.users.codes import Guesses, new_code, read_code
 from core.users.people import is_paused
@@ -44,21 +45,11 @@ class Refusal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One of two who are to become one: where they write from, and how much there is of them."""
-
-    user_id: str
-    channels: tuple[str, ...]
-    messages: int
-    memories: int
-
-
-@dataclass(frozen=True, slots=True)
 class Match:
     """Who made a code, and who gives it."""
 
-    there: Side
-    here: Side
+    there: Entry
+    here: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +70,7 @@ class Linking:
         master: MasterKey,
         turns: Turns,
         indexer: Indexer,
+        roll: Roll,
         moving: Moving,
         forgetting: Forgetting,
         audit: Audit,
@@ -89,6 +81,7 @@ class Linking:
         self._master = master
         self._turns = turns
         self._indexer = indexer
+        self._roll = roll
         self._moving = moving
         self._forgetting = forgetting
         self._audit = audit
@@ -132,7 +125,7 @@ class Linking:
             found = await self._match(connection, turn.user_id, code)
             if isinstance(found, Refusal):
                 return found
-            old, new = turn.user_id, found.there.user_id
+            old, new = turn.user_id, found.there.id
             await connection.execute(delete(link_codes).where(link_codes.c.code_digest == self._digest(code)))
             await self._announce(connection, new, "linked", turn.conversation.channel)
             await self._join_states(connection, old, new)
@@ -147,19 +140,18 @@ class Linking:
         await self._tidy(old, None)
         return after, reply
 
-    async def unlink(
-        self, user_id: str, account: Account, turn: Turn | None = None, reply: str = ""
-    ) -> Turn | None:
+    async def unlink_in_turn(self, turn: Turn, account: Account, reply: str) -> Turn:
         """Parts an account, with what was said from it, from the rest; it is somebody of its own then.
 
-        Replies may repeat to one what only the other said: all that were given go.
+        Replies may repeat to one what only the other said: all that were given go. The turn goes on as that
+        of whosever account it is of, with the reply composed.
 
-        In a turn, the reply is composed, by whosever account the turn is of; returns the turn as it goes on.
+        Raises:
+            LeaseLost, StoreUnavailable: nothing was changed.
         """
-        new = new_id()
+        user_id, new = turn.user_id, new_id()
         async with self._database.write() as connection:
-            if turn is not None:
-                await self._turns.fence(connection, turn.lease)
+            await self._turns.fence(connection, turn.lease)
             was = (await connection.execute(select(users).where(users.c.id == user_id))).one()
             await connection.execute(
                 insert(users).values(
@@ -175,18 +167,17 @@ class Linking:
             )
             await self._vault.create(connection, new)
             await self._forgetting.begin_afresh(connection, user_id)
-            lane = turn.conversation.id if turn else None
-            moved = await self._moving.move(connection, user_id, new, account=account, but_lane=lane)
-            here = turn is not None and turn.conversation.channel == account.channel
-            after = _as(turn, new) if turn is not None and here else turn
-            for told in {user_id, new} - {after.user_id if after else ""}:
-                await self._announce(connection, told, "unlinked", account.channel)
-            await self._audit.note(
-                connection, "unlink", actor=user_id if turn else None, user_id=user_id, detail=account.channel
+            entries = await self._moving.move(
+                connection, user_id, new, account=account, but_lane=turn.conversation.id
             )
-            if after is not None:
-                await self._turns.compose(connection, after, reply)
-        await self._tidy(user_id, moved.entries)
+            after = _as(turn, new) if turn.conversation.channel == account.channel else turn
+            other = user_id if after.user_id == new else new
+            await self._announce(connection, other, "unlinked", account.channel)
+            await self._audit.note(
+                connection, "unlink", actor=user_id, user_id=user_id, detail=account.channel
+            )
+            await self._turns.compose(connection, after, reply)
+        await self._tidy(user_id, entries)
         return after
 
     async def accounts(self, user_id: str) -> Sequence[Account]:
@@ -221,17 +212,7 @@ class Linking:
         there, here = await self._accounts(connection, other), await self._accounts(connection, user_id)
         if set(there) & set(here):
             return Refusal.SAME_CHANNEL
-        return Match(await self._side(connection, other, there), await self._side(connection, user_id, here))
-
-    async def _side(self, connection: AsyncConnection, user_id: str, accounts: Sequence[Account]) -> Side:
-        said = select(func.count()).where(messages.c.user_id == user_id, messages.c.role == "user")
-        held = select(func.count()).where(memories.c.user_id == user_id, memories.c.retired_at.is_(None))
-        return Side(
-            user_id,
-            tuple(dict.fromkeys(account.channel for account in accounts)),
-            await connection.scalar(said) or 0,
-            await connection.scalar(held) or 0,
-        )
+        return Match(await self._roll.entry(connection, other), await self._roll.entry(connection, user_id))
 
     async def _accounts(self, connection: AsyncConnection, user_id: str) -> list[Account]:
         theirs = select(identities.c.channel, identities.c.workspace).where(identities.c.user_id == user_id)

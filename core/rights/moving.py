@@ -59,15 +59,6 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """How many messages and memories went, and what the index calls them."""
-
-    messages: int
-    memories: int
-    entries: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Hands:
     """From whom to whom: everything sealed is opened by one key and sealed by the other."""
 
@@ -99,10 +90,11 @@ class Moving:
         *,
         account: Account | None = None,
         but_lane: str | None = None,
-    ) -> Moved:
+    ) -> Sequence[str]:
         """Moves all, or what was said from the account; `but_lane`: where the caller works, it stays leased.
 
         A memory goes if all goes that it rests on. What was concluded from words on both sides is undone.
+        Returns what went, as the index calls it.
         """
         for user_id in sorted((old, new)):  # as everybody takes two: or they wait for each other
             await take_back(connection, user_id)
@@ -121,7 +113,7 @@ class Moving:
         entries = (*map(message_entry, said), *map(memory_entry, held))
         for entry in entries:
             await queue_change(connection, new, entry)
-        return Moved(len(said), len(held), entries)
+        return entries
 
     async def _accounts(self, connection: AsyncConnection, hands: _Hands, account: Account | None) -> None:
         theirs = and_(identities.c.user_id == hands.old, _on(identities, account))

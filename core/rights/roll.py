@@ -34,6 +34,11 @@ class Entry:
     memories: int
     last_said_at: datetime | None
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Where they write from, each once."""
+        return tuple(dict.fromkeys(account.channel for account in self.accounts))
+
 
 class Roll:
     """Reads the roll within the caller's transaction."""
