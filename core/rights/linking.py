@@ -170,7 +170,8 @@ class Linking:
             entries = await self._moving.move(
                 connection, user_id, new, account=account, but_lane=turn.conversation.id
             )
-            after = _as(turn, new) if turn.conversation.channel == account.channel else turn
+            here = Account(turn.conversation.channel, turn.conversation.workspace)
+            after = _as(turn, new) if here == account else turn
             other = user_id if after.user_id == new else new
             await self._announce(connection, other, "unlinked", account.channel)
             await self._audit.note(
